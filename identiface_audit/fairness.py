@@ -1,0 +1,2 @@
+def notebook_scores(true, predicted, kept, names, empty):
+    return {}
