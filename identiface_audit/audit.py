@@ -112,7 +112,7 @@ def audit(
         late = [row for meta in metas for row in meta["rejected"]]
         rejected = pd.concat([rejected, pd.DataFrame(late, columns=rejected.columns)]).sort_values("image_path")
         identity = {"file": Path(model).name, "sha256": scanned.sha256, **metas[0]["model"]}
-        summary = summarize(store, settings, list(regions), identity, rejected, say)
+        summary = summarize(store, settings, list(regions), identity, str(Path(faces).resolve()), rejected, say)
         store.write_summary(summary | {"seconds": {k: round(v, 3) for k, v in seconds.items()}}, rejected)
     return Audit(out)
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from . import __version__
-from .evidence import proportion_interval
-from .fairness import notebook_scores
+from .evidence import overall_evidence, proportion_interval, region_evidence
 from .faces import GENDERS
+from .fairness import notebook_scores, region_counts
 from .settings import Settings
 from .store import Store
 
@@ -77,6 +77,7 @@ def summarize(
     settings: Settings,
     region_names: Sequence[str],
     model: dict,
+    faces_folder: str,
     rejected: pd.DataFrame,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict:
@@ -87,15 +88,21 @@ def summarize(
     flags = [f"region_{name}" for name in region_names]
     columns = ["image_path", "true_gender", "predicted_gender", "duplicate_of", "faces_found", "map_empty", *flags]
     rows = store.table([*columns, "activation_boxes", "regions"])
-    sizes = {f"n_{k}": rows[c].combine_chunks().value_lengths() for k, c in (("boxes", "activation_boxes"), ("regions", "regions"))}
+    lists = {"n_boxes": "activation_boxes", "n_regions": "regions"}
+    sizes = {name: rows[column].combine_chunks().value_lengths() for name, column in lists.items()}
     rows = rows.select(columns).to_pandas().assign(**{k: v.to_numpy() for k, v in sizes.items()})
     wrong = (rows["predicted_gender"] != rows["true_gender"]).to_numpy()
     kept = rows[flags].fillna(False).to_numpy(bool)
-    groups = by_gender(rows)
+    true, predicted = rows["true_gender"].to_numpy(str), rows["predicted_gender"].to_numpy(str)
+    groups, first_second = by_gender(rows), ["FEMALE", "MALE"]
+    seen = wrong & (rows["faces_found"] > 0).to_numpy()  # a face without landmarks has no regions to look at
+    hits, n = region_counts(true, seen, kept, region_names)
+    hits, n = hits.reindex(columns=first_second, fill_value=0), n.reindex(first_second, fill_value=0)
     warnings = []
     if looks_swapped(groups):
         warnings.append(
-            f"every group is recognised less often than by chance: the class order {', '.join(settings.classes)} looks swapped"
+            "every group is recognised less often than by chance: the class order "
+            f"{', '.join(settings.classes)} looks swapped"
         )
     if not wrong.any():
         warnings.append("no face is misclassified: the bias scores have nothing under them")
@@ -110,12 +117,13 @@ def summarize(
         "n_duplicates": int(rows["duplicate_of"].notna().sum()),
         "n_misclassified": int(wrong.sum()),
         "warnings": warnings,
+        "faces_folder": faces_folder,
         "settings": settings.as_dict(),
         "model": model,
         "versions": versions(),
         "coverage": coverage(rows),
         "groups": groups,
-        "notebook": notebook_scores(
-            rows["true_gender"].to_numpy(str), rows["predicted_gender"].to_numpy(str), kept, list(region_names), settings.empty
-        ),
+        "notebook": notebook_scores(true, predicted, kept, list(region_names), settings.empty),
+        "regions": region_evidence(hits.to_numpy(), n.to_numpy(), list(region_names), first_second),
+        "overall_bias": overall_evidence(kept[seen], true[seen] == "FEMALE"),
     }
