@@ -62,7 +62,7 @@ def image_grid(
     columns = max(1, min(columns, n))
     rows = -(-n // columns) if n else 1
     figure = Figure(figsize=(columns * scale, rows * scale * (1.18 if titles else 1.0)), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes:
         ax.axis("off")
     if not n:
@@ -101,12 +101,21 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, names: Sequence[st
     counts = count(true, predicted, labels=list(names))
     whole = counts.sum(1, keepdims=True)
     shares = np.divide(counts, whole, out=np.zeros(counts.shape), where=whole > 0)
-    text = [[f"{c:,}\n{s:.1%}" if w else "0" for c, s in zip(*row, strict=True)] for *row, w in zip(counts, shares, whole[:, 0], strict=True)]
+    text = [f"{c:,}\n{s:.1%}" for c, s in zip(counts.flat, shares.flat, strict=True)]
     figure = Figure(figsize=(1.4 + 1.3 * len(names), 1.1 + 1.2 * len(names)), layout="constrained")
     ax = figure.subplots()
     seaborn.heatmap(
-        shares, annot=np.array(text), fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=True, ax=ax,
-        xticklabels=list(names), yticklabels=list(names),
+        shares,
+        annot=np.array(text).reshape(counts.shape),
+        fmt="",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        cbar=False,
+        square=True,
+        ax=ax,
+        xticklabels=list(names),
+        yticklabels=list(names),
     )
     ax.set(xlabel="predicted", ylabel="true")
     return figure

@@ -31,12 +31,14 @@ def sentences(summary: dict) -> list[str]:
     "What an `audit.json` amounts to, in plain words, one claim a sentence."
     s, out = summary, []
     n, wrong = s["n_faces"], s["n_misclassified"]
-    out.append(f"{n:,} faces were audited, {s['n_rejected']:,} files rejected; {wrong:,} faces ({wrong / n:.1%}) are misclassified.")
+    rejected = f"{s['n_rejected']:,} files rejected"
+    out.append(f"{n:,} faces were audited, {rejected}; {wrong:,} faces ({wrong / n:.1%}) are misclassified.")
     for name, group in s["groups"].items():
         recall = group["recall"]
         if group["n"]:
             low, high = recall["interval"]
-            out.append(f"{name}: {recall['value']:.1%} of {group['n']:,} are recognised (95 % interval {low:.1%} to {high:.1%}).")
+            around = f"95 % interval {low:.1%} to {high:.1%}"
+            out.append(f"{name}: {recall['value']:.1%} of {group['n']:,} are recognised ({around}).")
         else:
             out.append(f"{name}: no faces.")
     gap = s["notebook"]["equalized_odds_score"]
@@ -45,7 +47,8 @@ def sentences(summary: dict) -> list[str]:
     if overall["value"] is None:
         out.append("The overall bias score is not estimable: it needs misclassified faces with landmarks of both genders.")
     else:
-        verdict = "more than chance alone would give" if overall["p_value"] < 0.05 else "no more than chance alone would often give"
+        more = overall["p_value"] < 0.05
+        verdict = "more than chance alone would give" if more else "no more than chance alone would often give"
         out.append(
             f"The overall bias score is {overall['value']:.3f}; chance alone gives {overall['noise_floor']:.3f} on average with "
             f"these counts (p = {overall['p_value']:.3g}): {verdict}."
@@ -84,17 +87,21 @@ def region_table(summary: dict) -> pd.DataFrame:
 
 def _tables(audit):
     s = audit.summary
-    groups = pd.DataFrame(
-        {g: {"faces": v["n"], "misclassified": v["misclassified"], "recall": _number(v["recall"]["value"])} for g, v in s["groups"].items()}
-    ).T
-    rejected = audit.rejected
+    rows = {}
+    for group, v in s["groups"].items():
+        low, high = v["recall"]["interval"]
+        around = "" if low is None else f"{low:.3f} to {high:.3f}"
+        recall = {"recall": _number(v["recall"]["value"]), "95 % interval": around}
+        rows[group] = {"faces": v["n"], "misclassified": v["misclassified"]} | recall
+    groups, rejected = pd.DataFrame(rows).T, audit.rejected
+    used = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in s["settings"].items()}
     reasons = rejected.groupby("reason").size().sort_values(ascending=False).rename("files").to_frame()
     parts = [
         ("Who is recognised", groups),
         ("Where the model looks when it errs", region_table(s)),
         ("How far faces got", pd.DataFrame(s["coverage"]).T),
         (f"Rejected files ({len(rejected):,}), the commonest reasons", reasons.head(20)),
-        ("Settings", pd.Series({k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in s["settings"].items()}, name="value").to_frame()),
+        ("Settings", pd.Series(used, name="value").to_frame()),
         ("Model", pd.Series({k: str(v) for k, v in s["model"].items()}, name="value").to_frame()),
         ("Versions", pd.Series(s["versions"], name="version").to_frame()),
     ]
@@ -155,7 +162,8 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     if show_faces and s["n_misclassified"]:
         pictures, titles, heat, boxes = example_faces(audit)
         if pictures:
-            figures.append(("Misclassified faces, with map and boxes", plots.image_grid(pictures, titles, heatmaps=heat, boxes=boxes)))
+            grid = plots.image_grid(pictures, titles, heatmaps=heat, boxes=boxes)
+            figures.append(("Misclassified faces, with map and boxes", grid))
     for title, figure in figures:
         blocks.append(f"<h2>{html.escape(title)}</h2>{_picture(figure, title)}")
     for title, table in _tables(audit):
@@ -163,8 +171,8 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     words = "".join(f"<li>{html.escape(line)}</li>" for line in sentences(s))
     title = f"Audit of {s['model']['file']}"
     note = (
-        "Gender is as recorded in the labels. Intervals are 95 %, Wilson for a share and Newcombe for a difference; p-values are Fisher's exact test. "
-        "A map shows where the class's score is sensitive; it does not prove that the region caused the mistake."
+        "Gender is as recorded in the labels. Intervals are 95 %, Wilson for a share and Newcombe for a difference; p-values are "
+        "Fisher's exact test. A map shows where the class's score is sensitive; it does not prove that the region caused the mistake."
     )
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

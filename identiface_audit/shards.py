@@ -48,7 +48,8 @@ _SIDES = ("min_x", "min_y", "max_x", "max_y")
 def _fixed(array, kind, missing=None):
     "(n, k) as an Arrow column of lists of k values."
     flat = pa.array(np.ascontiguousarray(array).reshape(-1), kind)
-    return pa.FixedSizeListArray.from_arrays(flat, array[0].size if len(array) else 1, mask=pa.array(missing) if missing is not None else None)
+    mask = None if missing is None else pa.array(missing)
+    return pa.FixedSizeListArray.from_arrays(flat, int(np.prod(array.shape[1:])), mask=mask)
 
 
 def _box_lists(face, boxes, labels, n):
