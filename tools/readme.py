@@ -1,5 +1,6 @@
 """Write README.md from nbs/index.ipynb without Quarto; `--check` only compares."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def render() -> str:
     head = "<!-- Written by tools/readme.py from nbs/index.ipynb; edit the notebook. -->\n\n"
     body, _ = MarkdownExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(nb)
     body = body.replace("](images/", "](nbs/images/")
+    body = re.sub(r"<style.*?</style>\n?", "", body, flags=re.DOTALL)  # pandas' own, which no page for reading needs
+    body = re.sub(r"\s*\n(\s*\n)+", "\n\n", body)
     return head + "\n".join(o.rstrip() for o in body.strip().splitlines()) + "\n"
 
 

@@ -1,0 +1,30 @@
+# make demo: set up, then the whole job on drawn faces.   make test: set up, then every check and test.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test setup check lessons clean
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+setup: $(VENV)/ready
+
+demo: setup
+	$(BIN)/identiface-audit demo --out identiface-demo
+
+test: setup check lessons
+	$(BIN)/python -m pytest
+
+# Code style; that notebooks are clean is a test.
+check: setup
+	$(BIN)/ruff check .
+
+# Every lesson cell of every notebook.
+lessons: setup
+	$(BIN)/nbdev-test --n-workers 2 --path nbs
+
+clean:
+	rm -rf $(VENV) identiface-demo _docs _proc dist build

@@ -1,0 +1,84 @@
+"""Figures and the report, looked at as data: what is drawn, what is said, what is escaped."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from identiface_audit import plots
+from identiface_audit.audit import Audit
+from identiface_audit.report import example_faces, write_report
+
+
+@pytest.fixture
+def copy(done, tmp_path):
+    "A copy of the finished audit whose audit.json a test may change."
+    shutil.copytree(done.folder, tmp_path / "audit")
+
+    def change(**changes):
+        file = tmp_path / "audit" / "audit.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        return Audit(tmp_path / "audit")
+
+    return change
+
+
+def pixels(figure):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+
+
+def test_a_grid_shows_the_faces_heat_and_boxes_in_their_colours():
+    from matplotlib.colors import to_rgb
+
+    grey = np.full((2, 48, 48, 1), 120, np.uint8)
+    heat = np.zeros((2, 48, 48))
+    heat[1, 10:30, 10:30] = 1
+    boxes = [[{"min_x": 5, "min_y": 5, "max_x": 20, "max_y": 20, "label": "lips"}], []]
+    plain, full = pixels(plots.image_grid(grey)), pixels(plots.image_grid(grey, heatmaps=heat))
+    assert np.abs(plain[..., 0] - plain[..., 2]).max() < 4 and np.abs(full[..., 0] - full[..., 2]).max() > 100
+    drawn = pixels(plots.image_grid(grey, ["a", "b"], boxes=boxes))
+    lips = np.array(to_rgb(plots.REGION_COLOURS["lips"])) * 255
+    assert (np.abs(drawn - lips).sum(-1) < 12).sum() > 50
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_a_grid_of_any_number_of_faces(n):
+    figure = plots.image_grid(np.zeros((n, 48, 48, 3), np.uint8), [f"a rather long title {i}" for i in range(n)])
+    assert pixels(figure).min() >= 0
+
+
+def test_a_confusion_matrix_counts(done):
+    rows = done.faces(["true_gender", "predicted_gender"])
+    figure = plots.confusion_matrix(rows["true_gender"], rows["predicted_gender"], ["FEMALE", "MALE"])
+    texts = [t.get_text() for t in figure.axes[0].texts]
+    both = (rows["true_gender"] == "FEMALE") & (rows["predicted_gender"] == "FEMALE")
+    assert texts[0].startswith(f"{both.sum()}\n") and sum(int(t.split("\n")[0]) for t in texts) == len(rows)
+
+
+def test_the_report_stands_alone_and_hides_faces_when_asked(done, tmp_path):
+    with_faces = write_report(done, tmp_path / "a.html").read_text()
+    without = write_report(done, tmp_path / "b.html", show_faces=False).read_text()
+    for page in (with_faces, without):
+        assert not re.search(r'(src|href)="(?!data:|#)', page) and "<script" not in page.lower()
+        assert "recall gap" in page and "Settings" in page
+    assert "Misclassified faces, with map" in with_faces and "Misclassified faces, with map" not in without
+    names = done.faces(["image_path"])["image_path"]
+    assert not any(n in without for n in names)
+
+
+def test_the_report_escapes_what_others_wrote(copy, done):
+    model = done.summary["model"] | {"file": "<script>alert(1)</script>.keras"}
+    page = write_report(copy(model=model)).read_text()
+    assert "<script" not in page and "&lt;script" in page
+
+
+def test_faces_that_are_gone_are_left_out(copy, tmp_path):
+    gone = copy(faces_folder=str(tmp_path / "nowhere"))
+    assert example_faces(gone)[0] == []
+    assert write_report(gone).exists()
