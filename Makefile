@@ -24,7 +24,7 @@ check: setup
 
 # Every lesson cell of every notebook.
 lessons: setup
-	$(BIN)/nbdev-test --n-workers 2 --path nbs
+	$(BIN)/nbdev-test --n-workers 2 --timing
 
 clean:
 	rm -rf $(VENV) identiface-demo _docs _proc dist build

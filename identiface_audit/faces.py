@@ -193,7 +193,7 @@ def _duplicates(faces):
     "Marks copies by `duplicate_of`; faces whose copies carry other labels come back as rejected."
     first = faces.groupby("sha256")["image_path"].transform("first")
     faces = faces.assign(duplicate_of=first.where(first != faces["image_path"], None))
-    labels = faces["age"].astype(str) + "|" + faces["true_gender"] + "|" + faces["race"].astype(str)
+    labels = faces.groupby(["age", "true_gender", "race"], dropna=False).ngroup()
     clash = labels.groupby(faces["sha256"]).transform("nunique") > 1
     reason = "the same picture stands under other labels too, in a copy of " + first[clash]
     return faces[~clash], pd.DataFrame({"image_path": faces["image_path"][clash], "reason": reason})
