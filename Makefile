@@ -1,9 +1,9 @@
-# make demo: set up, then the whole job on drawn faces.   make test: set up, then every check and test.
+# make demo: set up, then the whole job on drawn faces.   make test: set up, then every check and test.   make docs: the site.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test setup check lessons clean
+.PHONY: demo test setup check lessons docs clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,10 @@ check: setup
 # Every lesson cell of every notebook.
 lessons: setup
 	$(BIN)/nbdev-test --n-workers 2 --timing
+
+# The documentation, in _docs, without Quarto.
+docs: setup
+	$(BIN)/python tools/docs.py
 
 clean:
 	rm -rf $(VENV) identiface-demo _docs _proc dist build
