@@ -139,7 +139,7 @@ def _report(shards, todo, replace, old, say):
         ready = faces - sum(len(shards[i]) for i in todo)
         say(f"{kept} of {n} shards ({ready:,} of {faces:,} faces) are done already; going on from there")
     if stale:
-        say(f"{len(stale)} shards were made with another model, setting or picture, and are done again")
+        say(f"{len(stale)} shards lack a picture or were made with another model, setting or picture, and are done again")
     if replace:
         say(f"{len(replace)} shards have other thresholds or regions, and are placed again from their maps")
     if n and not todo and not replace:
@@ -193,6 +193,8 @@ def _finish_shard(i, shard, read, known, cache, classifier, store, mark, setting
         "map_layer": classifier.map_layer,
         "cam_shape": [int(v) for v in classifier.network.outputs[0].shape[1:3]],
     }
+    if read.passing.any():
+        mark = mark | {"seen": "incomplete"}
     with _clock(seconds, "write"):
         store.write(i, rows, mark | {"model": model, "rejected": lost})
 

@@ -141,7 +141,7 @@ class Store:
                 self.part(index), columns=columns, page_checksum_verification=True, partitioning=None, memory_map=False
             )
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.part(index)}: shard is damaged; run the audit again: {one_line(error)}") from None
+            raise StoreError(f"{self.part(index)}: shard is damaged; delete it and give the same command again: {one_line(error)}") from None
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         "All faces, in order; ask for the columns you need."

@@ -50,21 +50,24 @@ class FacesRead:
     faces: np.ndarray  # (n,) int16, faces found in the picture
     size: np.ndarray  # (n, 2) int32, width and height of the picture
     reason: list[str]
+    passing: np.ndarray  # (n,) bool, rejected for a reason that may be gone next time
 
     @classmethod
     def blank(cls, n: int, input_shape: tuple[int, int, int], reason: str = "") -> "FacesRead":
         points = np.full((n, N_LANDMARKS, 2), np.nan, np.float32)
-        return cls(np.zeros((n, *input_shape), np.uint8), points, np.zeros(n, np.int16), np.zeros((n, 2), np.int32), [reason] * n)
+        pixels, faces, size = np.zeros((n, *input_shape), np.uint8), np.zeros(n, np.int16), np.zeros((n, 2), np.int32)
+        return cls(pixels, points, faces, size, [reason] * n, np.zeros(n, bool))
 
     def take(self, rows: np.ndarray) -> "FacesRead":
         "Those faces for which `rows` (n,) bool is true."
         reason = [r for r, keep in zip(self.reason, rows, strict=True) if keep]
-        return FacesRead(self.pixels[rows], self.landmarks[rows], self.faces[rows], self.size[rows], reason)
+        arrays = (a[rows] for a in (self.pixels, self.landmarks, self.faces, self.size))
+        return FacesRead(*arrays, reason, self.passing[rows])
 
     @classmethod
     def join(cls, parts: list["FacesRead"]) -> "FacesRead":
         arrays = (np.concatenate([getattr(p, name) for p in parts]) for name in ("pixels", "landmarks", "faces", "size"))
-        return cls(*arrays, [r for p in parts for r in p.reason])
+        return cls(*arrays, [r for p in parts for r in p.reason], np.concatenate([p.passing for p in parts]))
 
 
 _detectors: dict[str, Landmarker] = {}
@@ -84,6 +87,10 @@ def read_faces(plan: ReadPlan, paths: list[str], hashes: list[str], look: list[b
             data = read_bytes(Path(plan.folder) / path, plan.max_megabytes)
             if hashlib.sha256(data).hexdigest() != sha256:
                 raise FacesError("file changed while the audit ran")
+        except FacesError as reason:
+            out.reason[i], out.passing[i] = str(reason), True
+            continue
+        try:
             image = decode(data, plan.max_megapixels, plan.min_side)
         except FacesError as reason:
             out.reason[i] = str(reason)
