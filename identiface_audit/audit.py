@@ -36,12 +36,12 @@ _SEEN = ("classes", "map_layer", "method", "explain", "backend", "batch_size", "
 _PLACED = ("percentile", "threshold", "rule", "distance", "overlap", "min_overlap")
 
 
-def _marks(shard, model_sha256, settings, regions):
+def _marks(shard, model_sha256, settings, regions, made_by):
     rows = shard[["image_path", "sha256", "age", "true_gender", "race", "duplicate_of"]].astype(object)
     seen = {name: getattr(settings, name) for name in _SEEN} | {"model": model_sha256, "landmarker": LANDMARKER_SHA256}
     placed = {name: getattr(settings, name) for name in _PLACED} | {"regions": regions}
     return {
-        "seen": fingerprint(_ENGINE, versions(), seen, rows.where(rows.notna(), None).values.tolist()),
+        "seen": fingerprint(_ENGINE, made_by, seen, rows.where(rows.notna(), None).values.tolist()),
         "placed": fingerprint(_ENGINE, list(placed["regions"].items()), placed),
     }
 
@@ -93,7 +93,8 @@ def audit(
         with _clock(seconds, "find files"):
             table, rejected = find_faces(faces, settings, labels, limit, lambda done, n: progress("reading files", done, n))
         shards = [table[i : i + settings.shard_size].reset_index(drop=True) for i in range(0, len(table), settings.shard_size)]
-        marks = [_marks(shard, scanned.sha256, settings, regions) for shard in shards]
+        made_by = versions()
+        marks = [_marks(shard, scanned.sha256, settings, regions, made_by) for shard in shards]
         old = [store.meta(i) or {} for i in range(len(shards))]
         todo = [i for i, meta in enumerate(old) if meta.get("seen") != marks[i]["seen"]]
         replace = [i for i, meta in enumerate(old) if i not in set(todo) and meta["placed"] != marks[i]["placed"]]
