@@ -14,9 +14,14 @@ from scipy import ndimage
 from .settings import THRESHOLDS
 
 # %% ../nbs/stages/07_activation.ipynb #af6efa17
+def _rows(heatmaps):
+    "(n, height, width) as (n, pixels), for no faces too."
+    return heatmaps.reshape(len(heatmaps), np.prod(heatmaps.shape[1:]))
+
+
 def suppress(heatmaps: np.ndarray, percentile: float = 90) -> np.ndarray:
     """Heatmaps (n, height, width) with each face's values below its own percentile set to zero (a copy)."""
-    flat = heatmaps.reshape(len(heatmaps), -1)
+    flat = _rows(heatmaps)
     return np.where(flat < np.percentile(flat, percentile, axis=1, keepdims=True), 0, flat).reshape(heatmaps.shape)
 
 
@@ -50,9 +55,9 @@ def binarize(heatmaps: np.ndarray, percentile: float = 90, threshold: str = "ots
     level = getattr(filters, f"threshold_{threshold}")
     left = suppress(heatmaps, percentile)
     out = np.zeros(left.shape, bool)
-    uneven = np.flatnonzero(np.ptp(left.reshape(len(left), -1), axis=1) > 0)
+    uneven = np.flatnonzero(np.ptp(_rows(left), axis=1) > 0)
     if threshold in ("otsu", "yen"):
-        counts, centres = _histograms(left[uneven].reshape(len(uneven), left[0].size if len(left) else 0))
+        counts, centres = _histograms(_rows(left[uneven]))
         for i, *histogram in zip(uneven, counts, centres, strict=True):
             out[i] = left[i] > level(hist=tuple(histogram))
     else:
@@ -72,6 +77,6 @@ def activation_boxes(binary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     last pixel. Pixels that touch at a corner are connected. Boxes come face by face, in reading order of their first pixel.
     """
     labels, count = ndimage.label(binary, structure=_WITHIN_A_FACE)
-    slices = ndimage.find_objects(labels, count)
+    slices = ndimage.find_objects(labels, count) if count else []
     found = np.array([(f.start, x.start, y.start, x.stop, y.stop) for f, y, x in slices], int).reshape(-1, 5)
     return found[:, 0], found[:, 1:]

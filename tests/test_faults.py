@@ -253,6 +253,18 @@ def test_files_vanish_change_and_hang_under_way(faces, whole, tmp_path):
     assert_same(again, whole)
 
 
+def test_a_shard_without_a_picture(faces, tmp_path):
+    "Ten damaged pictures in a row are rejected, each with its reason, and the other shards stand."
+    folder = shutil.copytree(faces, tmp_path / "faces")
+    damaged = sorted(folder.iterdir())[SHARD : 2 * SHARD]
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:1000] + path.name.encode())
+    found = audit(folder, demo_model(), tmp_path / "audit", settings=settings())
+    assert found.summary["n_faces"] == 50 and found.rejected["image_path"].tolist() == [p.name for p in damaged]
+    again = audit(folder, demo_model(), tmp_path / "audit", settings=settings(threshold="li"))
+    assert len(again.faces()) == len(again.array("heatmap")) == len(again.array("landmarks")) == 50
+
+
 def test_nothing_is_mixed(faces, whole, tmp_path):
     "Another setting, model or picture is noticed; what comes out is what a new audit gives."
     folder, out, said = shutil.copytree(faces, tmp_path / "faces"), tmp_path / "audit", []
