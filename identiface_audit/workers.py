@@ -167,7 +167,7 @@ class _Worker:
 
 # %% ../nbs/stages/14_workers.ipynb #4c0873e9
 _CHUNK = 16  # faces in one request
-_START = 60  # seconds that a worker may take to start
+_START = 180  # seconds that a worker may take to start
 _N_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -64,7 +64,7 @@ def start(faces, out, cache, **options):
 
 def finish(process, code=0):
     "Wait for its end; what it said. All its processes are gone and none left a traceback."
-    said = process.communicate(timeout=120)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == code, said
     assert "Traceback" not in said and "Exception" not in said, said
     assert gone(process), f"left behind: {session(process)}"
@@ -102,7 +102,7 @@ def workers(process):
 
 def wait_for(process, condition):
     "Wait until `condition()`, or until the process has ended; whether it still runs."
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 300
     while process.poll() is None and not condition():
         assert time.monotonic() < limit
         time.sleep(0.002)
