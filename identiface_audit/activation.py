@@ -14,17 +14,39 @@ from scipy import ndimage
 from .settings import THRESHOLDS
 
 # %% ../nbs/stages/07_activation.ipynb #af6efa17
+def _rows(heatmaps):
+    "(n, height, width) as (n, pixels), for no faces too."
+    return heatmaps.reshape(len(heatmaps), np.prod(heatmaps.shape[1:]))
+
+
 def suppress(heatmaps: np.ndarray, percentile: float = 90) -> np.ndarray:
     """Heatmaps (n, height, width) with each face's values below its own percentile set to zero (a copy)."""
-    flat = heatmaps.reshape(len(heatmaps), -1)
+    flat = _rows(heatmaps)
     return np.where(flat < np.percentile(flat, percentile, axis=1, keepdims=True), 0, flat).reshape(heatmaps.shape)
+
+
+_BINS = 256
+
+
+def _histograms(values):
+    "Counts and bin centres, both (n, 256), of `values` (n, pixels): numpy.histogram of each row, for many rows that are mostly zero."
+    low, high = values.min(1), values.max(1)
+    edges = np.linspace(low, high, _BINS + 1, axis=1)
+    row, pixel = np.nonzero(values)
+    value = values[row, pixel]
+    bins = ((value - low[row]) / (high - low)[row] * _BINS).astype(np.intp).clip(max=_BINS - 1)
+    bins -= value < edges[row, bins]
+    bins += (value >= edges[row, bins + 1]) & (bins != _BINS - 1)
+    counts = np.bincount(row * _BINS + bins, minlength=len(values) * _BINS).reshape(-1, _BINS)
+    counts[:, 0] += values.shape[1] - np.bincount(row, minlength=len(values))
+    return counts, (edges[:, :-1] + edges[:, 1:]) / 2
 
 
 def binarize(heatmaps: np.ndarray, percentile: float = 90, threshold: str = "otsu") -> np.ndarray:
     """What stands out in each heatmap: (n, height, width) bool.
 
     `heatmaps` (n, height, width) float in [0, 1]; `percentile` 0 to 100; `threshold` one of `THRESHOLDS`, computed by
-    scikit-image on each face alone. A map without any activation gives no True.
+    scikit-image on each face alone. A map that is the same everywhere gives no True.
     """
     if threshold not in THRESHOLDS:
         raise ValueError(f"threshold {threshold!r} is not one of {', '.join(THRESHOLDS)}")
@@ -33,8 +55,14 @@ def binarize(heatmaps: np.ndarray, percentile: float = 90, threshold: str = "ots
     level = getattr(filters, f"threshold_{threshold}")
     left = suppress(heatmaps, percentile)
     out = np.zeros(left.shape, bool)
-    for i in np.flatnonzero(left.any(axis=(1, 2))):
-        out[i] = left[i] > level(left[i])
+    uneven = np.flatnonzero(np.ptp(_rows(left), axis=1) > 0)
+    if threshold in ("otsu", "yen"):
+        counts, centres = _histograms(_rows(left[uneven]))
+        for i, *histogram in zip(uneven, counts, centres, strict=True):
+            out[i] = left[i] > level(hist=tuple(histogram))
+    else:
+        for i in uneven:
+            out[i] = left[i] > level(left[i])
     return out
 
 # %% ../nbs/stages/07_activation.ipynb #a3eebdf0
@@ -49,6 +77,6 @@ def activation_boxes(binary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     last pixel. Pixels that touch at a corner are connected. Boxes come face by face, in reading order of their first pixel.
     """
     labels, count = ndimage.label(binary, structure=_WITHIN_A_FACE)
-    slices = ndimage.find_objects(labels, count)
+    slices = ndimage.find_objects(labels, count) if count else []
     found = np.array([(f.start, x.start, y.start, x.stop, y.stop) for f, y, x in slices], int).reshape(-1, 5)
     return found[:, 0], found[:, 1:]

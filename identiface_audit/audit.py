@@ -8,9 +8,11 @@ Docs: https://identiface.github.io/identiface-audit/stages/audit.html.md"""
 __all__ = ['audit', 'Audit']
 
 # %% ../nbs/stages/17_audit.ipynb #9a5bb1ac
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +25,10 @@ from .landmarks import LANDMARKER_SHA256, find_landmarker
 from .model_files import scan_model
 from .regions import nearest_regions, region_set
 from .settings import N_LANDMARKS, Settings, load_settings
-from .shards import array_of, explain, place_again
+from .shards import array_of, explain, place_again, warm_up
 from .store import LandmarkCache, Store, fingerprint
 from .summary import summarize, versions
-from .workers import FaceReaders, FacesRead, ReadPlan
+from .workers import FaceReaders, ReadPlan
 
 # %% ../nbs/stages/17_audit.ipynb #1ba154d5
 _ENGINE = 1  # raise where the same inputs give other rows
@@ -34,12 +36,12 @@ _SEEN = ("classes", "map_layer", "method", "explain", "backend", "batch_size", "
 _PLACED = ("percentile", "threshold", "rule", "distance", "overlap", "min_overlap")
 
 
-def _marks(shard, model_sha256, settings, regions):
+def _marks(shard, model_sha256, settings, regions, made_by):
     rows = shard[["image_path", "sha256", "age", "true_gender", "race", "duplicate_of"]].astype(object)
     seen = {name: getattr(settings, name) for name in _SEEN} | {"model": model_sha256, "landmarker": LANDMARKER_SHA256}
     placed = {name: getattr(settings, name) for name in _PLACED} | {"regions": regions}
     return {
-        "seen": fingerprint(_ENGINE, versions(), seen, rows.where(rows.notna(), None).values.tolist()),
+        "seen": fingerprint(_ENGINE, made_by, seen, rows.where(rows.notna(), None).values.tolist()),
         "placed": fingerprint(_ENGINE, list(placed["regions"].items()), placed),
     }
 
@@ -57,6 +59,15 @@ def _check(settings, regions):
     nearest_regions(np.array([0]), point[0, :1], point, settings.distance)
 
 # %% ../nbs/stages/17_audit.ipynb #fde06a75
+@contextlib.contextmanager
+def _clock(seconds, stage):
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] += time.perf_counter() - start
+
+
 def audit(
     faces: str | Path,
     model: str | Path,
@@ -79,21 +90,18 @@ def audit(
     _check(settings, regions)
     scanned, store, seconds = scan_model(model), Store(out), Counter()
     with store.lock():
-        start = time.perf_counter()
-        table, rejected = find_faces(faces, settings, labels, limit, lambda done, n: progress("reading files", done, n))
-        seconds["find files"] = time.perf_counter() - start
-        shards = [table[i : i + settings.shard_size] for i in range(0, len(table), settings.shard_size)]
-        marks = [_marks(shard, scanned.sha256, settings, regions) for shard in shards]
+        with _clock(seconds, "find files"):
+            table, rejected = find_faces(faces, settings, labels, limit, lambda done, n: progress("reading files", done, n))
+        shards = [table[i : i + settings.shard_size].reset_index(drop=True) for i in range(0, len(table), settings.shard_size)]
+        made_by = versions()
+        marks = [_marks(shard, scanned.sha256, settings, regions, made_by) for shard in shards]
         old = [store.meta(i) or {} for i in range(len(shards))]
         todo = [i for i, meta in enumerate(old) if meta.get("seen") != marks[i]["seen"]]
         replace = [i for i, meta in enumerate(old) if i not in set(todo) and meta["placed"] != marks[i]["placed"]]
-        surplus = store.parts()[len(shards) :]
-        if todo or replace or surplus:
+        if store.cut(len(shards)) or todo or replace:
             store.summary_file.unlink(missing_ok=True)
-        for path in surplus:
-            path.unlink()
         _report(shards, todo, replace, old, say)
-        done = sum(len(shards[i]) for i in range(len(shards)) if i not in set(todo) | set(replace))
+        done = len(table) - sum(len(shards[i]) for i in (*todo, *replace))
         progress("faces", done, len(table))
 
         def arrived(n):
@@ -101,18 +109,25 @@ def audit(
             done += n
             progress("faces", done, len(table))
 
-        start = time.perf_counter()
-        for i in replace:
+        def again(i):
             store.write(i, place_again(store.read(i), old[i]["model"], settings, regions), old[i] | marks[i])
-            arrived(len(shards[i]))
-        seconds["place again"] = time.perf_counter() - start
+            return len(shards[i])
+
+        with _clock(seconds, "place again"), ThreadPoolExecutor(2) as threads:  # one computes while the other reads or writes
+            try:
+                for n in threads.map(again, replace):
+                    arrived(n)
+            except BaseException:
+                threads.shutdown(cancel_futures=True)
+                raise
         if todo:
             _run(faces, model, store, shards, todo, marks, settings, regions, seconds, arrived, say)
         metas = [store.meta(i) for i in range(len(shards))]
         late = [row for meta in metas for row in meta["rejected"]]
         rejected = pd.concat([rejected, pd.DataFrame(late, columns=rejected.columns)]).sort_values("image_path")
         identity = {"file": Path(model).name, "sha256": scanned.sha256, **metas[0]["model"]}
-        summary = summarize(store, settings, list(regions), identity, str(Path(faces).resolve()), rejected, say)
+        with _clock(seconds, "summary"):
+            summary = summarize(store, settings, list(regions), identity, str(Path(faces).resolve()), rejected, say)
         store.write_summary(summary | {"seconds": {k: round(v, 3) for k, v in seconds.items()}}, rejected)
     return Audit(out)
 
@@ -122,10 +137,10 @@ def _report(shards, todo, replace, old, say):
     stale = [i for i in todo if old[i]]
     kept = n - len(todo)
     if kept and (todo or replace):
-        ready = sum(len(s) for i, s in enumerate(shards) if i not in set(todo))
+        ready = faces - sum(len(shards[i]) for i in todo)
         say(f"{kept} of {n} shards ({ready:,} of {faces:,} faces) are done already; going on from there")
     if stale:
-        say(f"{len(stale)} shards were made with another model, setting or picture, and are done again")
+        say(f"{len(stale)} shards lack a picture or were made with another model, setting or picture, and are done again")
     if replace:
         say(f"{len(replace)} shards have other thresholds or regions, and are placed again from their maps")
     if n and not todo and not replace:
@@ -137,45 +152,52 @@ _AHEAD = 2  # shards that workers may be ahead of the model
 
 def _run(faces, model, store, shards, todo, marks, settings, regions, seconds, arrived, say):
     "Shards `todo`, in order: workers read ahead, the model explains, the store keeps."
-    landmarker = find_landmarker(settings.landmarker, say)
-    start = time.perf_counter()
-    classifier = load_classifier(model, settings.classes, settings.map_layer, settings.batch_size)
-    seconds["load model"] += time.perf_counter() - start
-    plan = ReadPlan(
-        str(faces), classifier.input_shape, str(landmarker), settings.max_megabytes, settings.max_megapixels, settings.min_side
-    )
+    landmarker = str(find_landmarker(settings.landmarker, say))
     waiting, queue = deque(), deque(todo)
-    with LandmarkCache(say) as cache, FaceReaders(plan, settings.workers, settings.timeout) as readers:
-        while queue or waiting:
-            while queue and len(waiting) <= _AHEAD:
-                i = queue.popleft()
-                known = cache.get(shards[i]["sha256"])
-                waiting.append((i, known, readers.submit(shards[i], ~shards[i]["sha256"].isin(list(known)).to_numpy())))
-            i, known, begun = waiting.popleft()
-            start = time.perf_counter()
-            read = readers.collect(begun, arrived)
-            seconds["wait for decoding and landmarks"] += time.perf_counter() - start
-            shard = shards[i].reset_index(drop=True)
-            new = np.array([h not in known and not r for h, r in zip(shard["sha256"], read.reason, strict=True)], bool)
-            cache.put(shard["sha256"][new].tolist(), read.landmarks[new], read.faces[new])
-            for row, sha256 in enumerate(shard["sha256"]):
-                if sha256 in known:
-                    read.landmarks[row], read.faces[row] = known[sha256]
-            start = time.perf_counter()
-            good = np.array([not r for r in read.reason], bool)
-            kept = FacesRead(*(a[good] for a in (read.pixels, read.landmarks, read.faces, read.size)), [""] * int(good.sum()))
-            rows = explain(shard[good], kept, classifier, settings, regions)
-            seconds["model, maps, regions"] += time.perf_counter() - start
-            start = time.perf_counter()
-            identity = {
-                "input_shape": classifier.input_shape,
-                "class_names": classifier.class_names,
-                "map_layer": classifier.map_layer,
-                "cam_shape": [int(v) for v in classifier.network.outputs[0].shape[1:3]],
-            }
-            lost = [[p, r] for p, r in zip(shard["image_path"], read.reason, strict=True) if r]
-            store.write(i, rows, marks[i] | {"model": identity, "rejected": lost})
-            seconds["write"] += time.perf_counter() - start
+    with LandmarkCache(say) as cache:
+        first = set(shards[todo[0]]["sha256"])
+        wanted = landmarker if first - cache.get(list(first)).keys() else ""
+        with FaceReaders(settings.workers, settings.timeout, wanted, say) as readers:  # they start while the model is loaded
+            with _clock(seconds, "load model"):
+                classifier = load_classifier(model, settings.classes, settings.map_layer, settings.batch_size)
+                warm_up(classifier, settings)
+            limits = settings.max_megabytes, settings.max_megapixels, settings.min_side
+            plan = ReadPlan(str(faces), classifier.input_shape, landmarker, *limits)
+            while queue or waiting:
+                while queue and len(waiting) <= _AHEAD:
+                    i = queue.popleft()
+                    paths, hashes = (shards[i][c].tolist() for c in ("image_path", "sha256"))
+                    known = cache.get(hashes)
+                    waiting.append((i, known, readers.submit(plan, paths, hashes, [h not in known for h in hashes])))
+                i, known, begun = waiting.popleft()
+                with _clock(seconds, "wait for decoding and landmarks"):
+                    read = readers.collect(begun, arrived)
+                _finish_shard(i, shards[i], read, known, cache, classifier, store, marks[i], settings, regions, seconds, say)
+
+
+def _finish_shard(i, shard, read, known, cache, classifier, store, mark, settings, regions, seconds, say):
+    "From what the workers read to shard `i` on disk."
+    good = np.array([not reason for reason in read.reason], bool)
+    new = good & ~shard["sha256"].isin(list(known)).to_numpy()
+    cache.put(shard["sha256"][new].tolist(), read.landmarks[new], read.faces[new])
+    for row in np.flatnonzero(good & ~new):
+        read.landmarks[row], read.faces[row] = known[shard["sha256"][row]]
+    with _clock(seconds, "model, maps, regions"):
+        rows = explain(shard[good], read.take(good), classifier, settings, regions)
+    lost = [[path, reason] for path, reason in zip(shard["image_path"], read.reason, strict=True) if reason]
+    if lost:
+        more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        say(f"rejected under way: {lost[0][0]}: {lost[0][1]}{more}")
+    model = {
+        "input_shape": classifier.input_shape,
+        "class_names": classifier.class_names,
+        "map_layer": classifier.map_layer,
+        "cam_shape": [int(v) for v in classifier.network.outputs[0].shape[1:3]],
+    }
+    if read.passing.any():
+        mark = mark | {"seen": "incomplete"}
+    with _clock(seconds, "write"):
+        store.write(i, rows, mark | {"model": model, "rejected": lost})
 
 # %% ../nbs/stages/17_audit.ipynb #616660d7
 class Audit:

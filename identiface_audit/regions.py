@@ -94,18 +94,17 @@ def nearest_regions(face: np.ndarray, boxes: np.ndarray, regions: np.ndarray, di
     `face` (m,) and `boxes` (m, 4) as `activation_boxes` gives them; `regions` (n, R, 4); `distance` a metric of
     scipy.spatial.distance.cdist. Raises SettingsError for a metric that has no meaning between two points.
     """
-    nearest = np.full(len(face), -1)
+    gaps = np.full((len(face), regions.shape[1]), np.inf)
     here, there = _centres(boxes), _centres(regions)
     usable = regions[:, 0, 2] >= 0
     bounds = np.searchsorted(face, np.arange(len(regions) + 1))
     for i in np.flatnonzero(usable & (np.diff(bounds) > 0)):
         mine = slice(bounds[i], bounds[i + 1])
         try:
-            gaps = cdist(here[mine], there[i], distance)
+            gaps[mine] = cdist(here[mine], there[i], distance)
         except (ValueError, TypeError) as error:
             raise SettingsError(f"distance {distance!r} cannot be used: {str(error).splitlines()[0]}") from None
-        nearest[mine] = np.argmin(np.nan_to_num(gaps, nan=np.inf), axis=1)
-    return nearest
+    return np.where(usable[face], np.argmin(np.nan_to_num(gaps, nan=np.inf), axis=1), -1)
 
 
 def shared_part(boxes: np.ndarray, others: np.ndarray, overlap: str = "activation") -> np.ndarray:

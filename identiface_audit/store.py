@@ -91,16 +91,20 @@ class Store:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         "Only one audit writes here at a time; StoreError for the second. Leftovers of a killed run are swept away."
+        held = FileLock(self.folder / ".lock", timeout=0)
         try:
             (self.folder / "faces").mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=0):
-                for left in [*self.folder.glob(".*.tmp"), *self.folder.glob("faces/.*.tmp")]:
-                    left.unlink(missing_ok=True)
-                yield
+            held.acquire()
+            for left in [*self.folder.glob(".*.tmp"), *self.folder.glob("faces/.*.tmp")]:
+                left.unlink(missing_ok=True)
         except Timeout:
             raise StoreError(f"{self.folder}: another audit is writing here") from None
         except OSError as error:
             raise StoreError(f"{self.folder}: cannot be written: {error.strerror or one_line(error)}") from None
+        try:
+            yield
+        finally:
+            held.release()
 
     def part(self, index: int) -> Path:
         return self.folder / "faces" / f"part-{index:05d}.parquet"
@@ -108,6 +112,13 @@ class Store:
     def parts(self) -> list[Path]:
         "The finished shards, in order."
         return sorted((self.folder / "faces").glob("part-*.parquet"))
+
+    def cut(self, n: int) -> bool:
+        "Take away all shards from number `n` on; whether there were any."
+        surplus = set(self.parts()) - {self.part(i) for i in range(n)}
+        for path in surplus:
+            path.unlink()
+        return bool(surplus)
 
     def meta(self, index: int) -> dict | None:
         "What shard `index` says of its making; None where it is missing or damaged."
@@ -119,8 +130,9 @@ class Store:
     def write(self, index: int, table: pa.Table, meta: dict) -> None:
         "Shard `index` with its `meta`, whole or not at all."
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _META: json.dumps(plain(meta))})
+        words = [f.name for f in table.schema if pa.types.is_string(f.type)]  # a dictionary of measured values is wasted time
         with whole_file(self.part(index)) as part:
-            pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+            pq.write_table(table, part, compression="zstd", use_dictionary=words, write_page_checksum=True)
 
     def read(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         "Shard `index`, checksums compared; StoreError where it is damaged."
@@ -129,7 +141,7 @@ class Store:
                 self.part(index), columns=columns, page_checksum_verification=True, partitioning=None, memory_map=False
             )
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.part(index)}: shard is damaged; run the audit again: {one_line(error)}") from None
+            raise StoreError(f"{self.part(index)}: shard is damaged; delete it and give the same command again: {one_line(error)}") from None
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         "All faces, in order; ask for the columns you need."

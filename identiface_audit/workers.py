@@ -8,19 +8,22 @@ Docs: https://identiface.github.io/identiface-audit/stages/workers.html.md"""
 __all__ = ['ReadPlan', 'FacesRead', 'read_faces', 'close_detectors', 'FaceReaders']
 
 # %% ../nbs/stages/14_workers.ipynb #6ccfdcff
+import contextlib
 import hashlib
 import multiprocessing
 import os
+import signal
 import sys
-from concurrent.futures import TimeoutError
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
-import pandas as pd
-from pebble import ProcessExpired, ProcessPool
 
-from .errors import AuditError, FacesError, one_line
+from .errors import AuditError, FacesError, LandmarkerError
 from .images import decode, fit, read_bytes
 from .landmarks import Landmarker
 from .settings import N_LANDMARKS
@@ -47,19 +50,33 @@ class FacesRead:
     faces: np.ndarray  # (n,) int16, faces found in the picture
     size: np.ndarray  # (n, 2) int32, width and height of the picture
     reason: list[str]
+    passing: np.ndarray  # (n,) bool, rejected for a reason that may be gone next time
 
     @classmethod
     def blank(cls, n: int, input_shape: tuple[int, int, int], reason: str = "") -> "FacesRead":
         points = np.full((n, N_LANDMARKS, 2), np.nan, np.float32)
-        return cls(np.zeros((n, *input_shape), np.uint8), points, np.zeros(n, np.int16), np.zeros((n, 2), np.int32), [reason] * n)
+        pixels, faces, size = np.zeros((n, *input_shape), np.uint8), np.zeros(n, np.int16), np.zeros((n, 2), np.int32)
+        return cls(pixels, points, faces, size, [reason] * n, np.zeros(n, bool))
+
+    def take(self, rows: np.ndarray) -> "FacesRead":
+        "Those faces for which `rows` (n,) bool is true."
+        reason = [r for r, keep in zip(self.reason, rows, strict=True) if keep]
+        arrays = (a[rows] for a in (self.pixels, self.landmarks, self.faces, self.size))
+        return FacesRead(*arrays, reason, self.passing[rows])
 
     @classmethod
     def join(cls, parts: list["FacesRead"]) -> "FacesRead":
         arrays = (np.concatenate([getattr(p, name) for p in parts]) for name in ("pixels", "landmarks", "faces", "size"))
-        return cls(*arrays, [r for p in parts for r in p.reason])
+        return cls(*arrays, [r for p in parts for r in p.reason], np.concatenate([p.passing for p in parts]))
 
 
-_detector: dict[str, Landmarker] = {}
+_detectors: dict[str, Landmarker] = {}
+
+
+def _detector(model):
+    if model not in _detectors:
+        _detectors[model] = Landmarker(model)
+    return _detectors[model]
 
 
 def read_faces(plan: ReadPlan, paths: list[str], hashes: list[str], look: list[bool]) -> FacesRead:
@@ -70,6 +87,10 @@ def read_faces(plan: ReadPlan, paths: list[str], hashes: list[str], look: list[b
             data = read_bytes(Path(plan.folder) / path, plan.max_megabytes)
             if hashlib.sha256(data).hexdigest() != sha256:
                 raise FacesError("file changed while the audit ran")
+        except FacesError as reason:
+            out.reason[i], out.passing[i] = str(reason), True
+            continue
+        try:
             image = decode(data, plan.max_megapixels, plan.min_side)
         except FacesError as reason:
             out.reason[i] = str(reason)
@@ -77,76 +98,175 @@ def read_faces(plan: ReadPlan, paths: list[str], hashes: list[str], look: list[b
         out.pixels[i] = fit(image, plan.input_shape)
         out.size[i] = image.shape[1], image.shape[0]
         if look[i]:
-            if plan.landmarker not in _detector:
-                _detector[plan.landmarker] = Landmarker(plan.landmarker)
-            out.landmarks[i], out.faces[i] = _detector[plan.landmarker].detect(image)
+            out.landmarks[i], out.faces[i] = _detector(plan.landmarker).detect(image)
     return out
 
 
 def close_detectors() -> None:
     "Close what `read_faces` opened in this process; MediaPipe left to the garbage collector raises on the way out."
-    while _detector:
-        _detector.popitem()[1].close()
+    while _detectors:
+        _detectors.popitem()[1].close()
 
 # %% ../nbs/stages/14_workers.ipynb #e9ef5854
-_CHUNK = 16  # faces in one task
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+def _attempt(function, *task):
+    try:
+        return function(*task)
+    except Exception as error:
+        return error
+
+
+def _serve(pipe, landmarker):
+    "What a worker does: open `landmarker` where it is not empty, say so, then answer."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+    sys.modules["tensorflow"] = None
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MediaPipe's C++ greets on stderr; errors come back as exceptions
+    try:
+        opened = _attempt(_detector, landmarker) if landmarker else None
+        pipe.send(opened if isinstance(opened, Exception) else None)
+        while True:
+            pipe.send(_attempt(read_faces, *pipe.recv()))
+    except (EOFError, OSError):  # the audit has ended
+        pass
+    finally:
+        close_detectors()
+
+
+class _Worker:
+    "One process, and the pipe to it."
+
+    def __init__(self, landmarker):
+        self.pipe, there = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_serve, args=(there, landmarker), daemon=True)
+        self.process.start()
+        there.close()
+        self.late = False
+
+    def _overdue(self):
+        self.late = True
+        self.process.kill()
+
+    def answer(self, seconds):
+        "Its next answer. EOFError or OSError where it died, or was killed because it took longer than `seconds`."
+        clock = threading.Timer(seconds, self._overdue)
+        clock.daemon = True
+        clock.start()
+        try:
+            return self.pipe.recv()
+        finally:
+            clock.cancel()
+
+    def stop(self, patience=5.0):
+        self.pipe.close()
+        self.process.join(patience)
+        self.process.kill()
+        self.process.join()
+
+# %% ../nbs/stages/14_workers.ipynb #4c0873e9
+_CHUNK = 16  # faces in one request
+_START = 180  # seconds that a worker may take to start
 _N_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker():
-    from multiprocessing.util import Finalize
+class _Lost(Exception):
+    "A worker hung or died over its faces."
 
-    sys.modules["tensorflow"] = None
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MediaPipe's C++ greets on stderr; errors come back as exceptions
-    Finalize(None, close_detectors, exitpriority=10)
+
+def _deaf():
+    "This thread, and the processes that it starts, do not hear Ctrl-C."
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 class FaceReaders:
-    """Worker processes that read faces. A context manager.
+    """Worker processes that read faces. A context manager, which starts them.
 
-    `workers` 0 means one a core. A task that takes longer than `timeout` seconds is killed and its faces are tried one by one;
-    one that then fails alone is rejected.
+    `workers` 0 means one a core; `landmarker` is opened by each at its start where it is not empty. A worker that takes longer than
+    `timeout` seconds over a few faces is replaced and its faces are tried one by one; `say` is told.
     """
 
-    def __init__(self, plan: ReadPlan, workers: int = 0, timeout: float = 60):
+    def __init__(
+        self, workers: int = 0, timeout: float = 60, landmarker: str = "", say: Callable[[str], None] = lambda line: None
+    ):
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise AuditError('an audit in a script must stand under `if __name__ == "__main__":`')
-        self.plan, self.timeout = plan, timeout
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(workers or _N_CORES, context=context, initializer=_start_worker)
+        self.n, self.timeout, self.landmarker, self._say = workers or _N_CORES, timeout, landmarker, say
+        self._threads = ThreadPoolExecutor(self.n, "face reader", initializer=_deaf)
+        self._mine, self._workers, self._news, self._stopping = threading.local(), [], SimpleQueue(), False
 
     def __enter__(self) -> "FaceReaders":
+        for _ in range(self.n):
+            self._threads.submit(_attempt, self._worker)
         return self
 
     def __exit__(self, kind, *_) -> None:
-        self._pool.close() if kind is None else self._pool.stop()
-        self._pool.join(None if kind is None else 5)
+        self._stopping = True
+        if kind is not None:
+            for worker in list(self._workers):
+                worker.process.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
 
-    def _send(self, paths, hashes, look):
-        return self._pool.schedule(read_faces, args=(self.plan, paths, hashes, look), timeout=self.timeout)
-
-    def submit(self, faces: pd.DataFrame, look: np.ndarray) -> list[tuple]:
-        "Begin to read `faces` (columns image_path, sha256); `look` (n,) bool says where landmarks are wanted."
-        columns = faces["image_path"].tolist(), faces["sha256"].tolist(), look.tolist()
-        chunks = [tuple(c[i : i + _CHUNK] for c in columns) for i in range(0, len(faces), _CHUNK)]
-        return [(chunk, self._send(*chunk)) for chunk in chunks]
-
-    def collect(self, begun: list[tuple], arrived=lambda n: None) -> FacesRead:
-        "Wait for what `submit` began; `arrived` is told how many faces came, a chunk at a time."
-        parts = []
-        for chunk, future in begun:
-            try:
-                parts.append(future.result())
-            except (TimeoutError, ProcessExpired):
-                parts += [self._alone(*one) for one in zip(*chunk, strict=True)]
-            arrived(len(chunk[0]))
-        return FacesRead.join(parts)
-
-    def _alone(self, path, sha256, look):
+    def _answer(self, worker, seconds):
         try:
-            return self._send([path], [sha256], [look]).result()
-        except TimeoutError:
-            reason = f"the landmark detector hung on it (no answer in {self.timeout:g} s)"
-        except ProcessExpired as error:
-            reason = f"the landmark detector died on it ({one_line(error)})"
-        return FacesRead.blank(1, self.plan.input_shape, reason)
+            answer = worker.answer(seconds)
+        except (EOFError, OSError):
+            self._mine.worker = None
+            self._workers.remove(worker)
+            worker.stop(patience=0.5)
+            code = worker.process.exitcode or 0
+            death = f"died ({signal.Signals(-code).name})" if code < 0 else f"died (exit code {code})"
+            raise _Lost(f"gave no answer in {seconds:g} s" if worker.late else death) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _worker(self):
+        "The worker of this thread; a new one where it has none."
+        if getattr(self._mine, "worker", None) is None:
+            worker = _Worker(self.landmarker)
+            self._workers.append(worker)
+            self._answer(worker, _START)
+            self._mine.worker = worker
+        return self._mine.worker
+
+    def _ready_worker(self):
+        for attempt in range(2):
+            try:
+                return self._worker()
+            except _Lost as lost:
+                if attempt:
+                    raise LandmarkerError(f"a landmark worker cannot start: it {lost}") from None
+
+    def _read(self, plan, paths, *columns):
+        if self._stopping:
+            raise CancelledError
+        worker = self._ready_worker()
+        try:
+            with contextlib.suppress(OSError):  # its death shows in the answer
+                worker.pipe.send((plan, paths, *columns))
+            return self._answer(worker, self.timeout)
+        except _Lost as lost:
+            if len(paths) == 1:
+                return FacesRead.blank(1, plan.input_shape, f"the landmark worker {lost} over this face, twice")
+            self._news.put(f"a landmark worker {lost}; it is replaced and its {len(paths)} faces are tried one by one")
+            return FacesRead.join([self._read(plan, *([v] for v in face)) for face in zip(paths, *columns, strict=True)])
+
+    def submit(self, plan: ReadPlan, paths: list[str], hashes: list[str], look: list[bool]) -> list[Future]:
+        "Begin to read some faces; `look` says where landmarks are wanted."
+        starts = range(0, len(paths), _CHUNK)
+        return [self._threads.submit(self._read, plan, *(c[i : i + _CHUNK] for c in (paths, hashes, look))) for i in starts]
+
+    def collect(self, begun: list[Future], arrived: Callable[[int], None] = lambda n: None) -> FacesRead:
+        "Wait for what `submit` began; `arrived` is told how many faces came, a few at a time."
+        parts = []
+        for future in begun:
+            parts.append(future.result())
+            while not self._news.empty():
+                self._say(self._news.get())
+            arrived(len(parts[-1].reason))
+        return FacesRead.join(parts)

@@ -1,0 +1,1 @@
+"""What an audit costs: `python -m benchmarks`. Nothing here is a test."""
