@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -178,6 +179,7 @@ class _Lost(Exception):
 def _deaf():
     "This thread, and the processes that it starts, do not hear Ctrl-C."
     if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # whoever starts it hears Ctrl-C again afterwards
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
