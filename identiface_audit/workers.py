@@ -205,8 +205,8 @@ class FaceReaders:
         return self
 
     def __exit__(self, kind, *_) -> None:
-        self._stopping = True
-        if kind is not None:
+        self._stopping = kind is not None
+        if self._stopping:
             for worker in list(self._workers):
                 worker.process.kill()
         self._threads.shutdown(cancel_futures=True)
@@ -232,6 +232,8 @@ class FaceReaders:
         if getattr(self._mine, "worker", None) is None:
             worker = _Worker(self.landmarker)
             self._workers.append(worker)
+            if self._stopping:
+                worker.process.kill()
             self._answer(worker, _START)
             self._mine.worker = worker
         return self._mine.worker
