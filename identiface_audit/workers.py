@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -178,6 +179,7 @@ class _Lost(Exception):
 def _deaf():
     "This thread, and the processes that it starts, do not hear Ctrl-C."
     if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # whoever starts it hears Ctrl-C again afterwards
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
@@ -203,8 +205,8 @@ class FaceReaders:
         return self
 
     def __exit__(self, kind, *_) -> None:
-        self._stopping = True
-        if kind is not None:
+        self._stopping = kind is not None
+        if self._stopping:
             for worker in list(self._workers):
                 worker.process.kill()
         self._threads.shutdown(cancel_futures=True)
@@ -230,6 +232,8 @@ class FaceReaders:
         if getattr(self._mine, "worker", None) is None:
             worker = _Worker(self.landmarker)
             self._workers.append(worker)
+            if self._stopping:
+                worker.process.kill()
             self._answer(worker, _START)
             self._mine.worker = worker
         return self._mine.worker
