@@ -16,13 +16,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .classifiers import load_classifier
-from .errors import SettingsError
+from .calibration import SAMPLE, choose_input, input_report, try_inputs
+from .classifiers import Classifier, behaviour_sha256, load_classifier
+from .errors import FacesError, SettingsError
 from .faces import GENDERS, find_faces
+from .framing import FRAMINGS, parse_framing
 from .landmarks import LANDMARKER_SHA256, find_landmarker
-from .model_files import scan_model
+from .model_files import ModelFile, scan_model
 from .regions import nearest_regions, region_set
-from .settings import N_LANDMARKS, Settings, load_settings
+from .settings import N_LANDMARKS, SCALES, Settings, load_settings
 from .shards import array_of, explain, place_again
 from .store import LandmarkCache, Store, fingerprint
 from .summary import summarize, versions
@@ -30,7 +32,7 @@ from .workers import FaceReaders, FacesRead, ReadPlan
 
 # %% ../nbs/stages/17_audit.ipynb #1ba154d5
 _ENGINE = 1  # raise where the same inputs give other rows
-_SEEN = ("classes", "map_layer", "method", "explain", "backend", "batch_size", "max_megabytes", "max_megapixels", "min_side")
+_SEEN = ("classes", "head", "scale", "framing", "map_layer", "method", "explain", "backend", "batch_size", "max_megabytes", "max_megapixels", "min_side")
 _PLACED = ("percentile", "threshold", "rule", "distance", "overlap", "min_overlap")
 
 
@@ -51,6 +53,8 @@ def _check(settings, regions):
         raise SettingsError(
             f"classes {', '.join(settings.classes)} lack {', '.join(sorted(missing))}; name the model's outputs in their order"
         )
+    if settings.framing != "auto":
+        parse_framing(settings.framing)
     if settings.explain not in ("true", "predicted", *settings.classes):
         raise SettingsError(f"explain {settings.explain!r} is not true, predicted or one of {', '.join(settings.classes)}")
     point = np.array([[[1, 1, 2, 2]] * len(regions)])
@@ -59,9 +63,10 @@ def _check(settings, regions):
 # %% ../nbs/stages/17_audit.ipynb #fde06a75
 def audit(
     faces: str | Path,
-    model: str | Path,
+    model: str | Path | Classifier,
     out: str | Path,
     *,
+    trust_model: bool = False,
     settings: Settings | None = None,
     labels: str | Path | None = None,
     limit: int | None = None,
@@ -70,20 +75,30 @@ def audit(
 ) -> "Audit":
     """Audit `model` on the folder `faces` and write the result to the folder `out`; goes on where an earlier call stopped.
 
+    `model` is a file (`.keras`, `.h5`, `.onnx`), a SavedModel folder, or a `Classifier` of your own. `trust_model` loads a file without
+    looking at it first, code in it included: only for files that you made.
     `settings` from `load_settings`; `labels` a CSV instead of file names; `limit` the first so many files. `progress` is called
     with ("reading files" | "faces", done, total) and may raise to stop; `say` gets lines for the user.
     Raises AuditError subclasses, each with one line, for what the user can mend. Finished shards stay good whatever happens.
     """
     settings = settings or load_settings()
+    if hasattr(model, "logits"):
+        settings = settings.replace(classes=model.class_names)
     regions = region_set(settings.region_set)
     _check(settings, regions)
-    scanned, store, seconds = scan_model(model), Store(out), Counter()
+    model = model if hasattr(model, "logits") else scan_model(model, trust_model)
+    store, seconds = Store(out), Counter()
+    name, model_sha256 = _identity(model)
     with store.lock():
         start = time.perf_counter()
         table, rejected = find_faces(faces, settings, labels, limit, lambda done, n: progress("reading files", done, n))
         seconds["find files"] = time.perf_counter() - start
         shards = [table[i : i + settings.shard_size] for i in range(0, len(table), settings.shard_size)]
-        marks = [_marks(shard, scanned.sha256, settings, regions) for shard in shards]
+        wanted, classifier, tried = settings, None, None
+        if "auto" in (settings.scale, settings.framing) and len(table):
+            classifier = _load(model, settings, seconds)
+            settings, tried = _calibrate(classifier, faces, table, settings, seconds, say)
+        marks = [_marks(shard, model_sha256, settings, regions) for shard in shards]
         old = [store.meta(i) or {} for i in range(len(shards))]
         todo = [i for i, meta in enumerate(old) if meta.get("seen") != marks[i]["seen"]]
         replace = [i for i, meta in enumerate(old) if i not in set(todo) and meta["placed"] != marks[i]["placed"]]
@@ -107,14 +122,74 @@ def audit(
             arrived(len(shards[i]))
         seconds["place again"] = time.perf_counter() - start
         if todo:
-            _run(faces, model, store, shards, todo, marks, settings, regions, seconds, arrived, say)
+            classifier = classifier or _load(model, settings, seconds)
+            _run(faces, classifier, store, shards, todo, marks, settings, regions, seconds, arrived, say)
         metas = [store.meta(i) for i in range(len(shards))]
         late = [row for meta in metas for row in meta["rejected"]]
         rejected = pd.concat([rejected, pd.DataFrame(late, columns=rejected.columns)]).sort_values("image_path")
-        identity = {"file": Path(model).name, "sha256": scanned.sha256, **metas[0]["model"]}
-        summary = summarize(store, settings, list(regions), identity, str(Path(faces).resolve()), rejected, say)
+        identity = {"file": name, "sha256": model_sha256, **metas[0]["model"], "inputs_tried": tried}
+        summary = summarize(store, wanted, list(regions), identity, str(Path(faces).resolve()), rejected, say)
         store.write_summary(summary | {"seconds": {k: round(v, 3) for k, v in seconds.items()}}, rejected)
     return Audit(out)
+
+
+def _identity(model):
+    "(name, SHA-256) of a model file, or of a classifier by what it answers."
+    if isinstance(model, ModelFile):
+        return model.path.name, model.sha256
+    return getattr(model, "name", type(model).__name__), behaviour_sha256(model)
+
+
+def _load(model, settings, seconds):
+    if not isinstance(model, ModelFile):
+        return model
+    start = time.perf_counter()
+    scale = SCALES[0] if settings.scale == "auto" else settings.scale
+    options = {"head": settings.head, "scale": scale, "maps": settings.method != "none"}
+    classifier = load_classifier(model, settings.classes, settings.map_layer, settings.batch_size, **options)
+    seconds["load model"] += time.perf_counter() - start
+    return classifier
+
+
+def _calibrate(classifier, faces, table, settings, seconds, say):
+    "(settings with scale and framing chosen on a sample, what was tried)."
+    start = time.perf_counter()
+    framings = FRAMINGS if settings.framing == "auto" else (settings.framing,)
+    given = getattr(classifier, "scale", "as given")
+    scales = SCALES if settings.scale == "auto" and given in SCALES else (given,)
+    sample, pixels = table.groupby("true_gender").head(SAMPLE), {}
+    for framing in framings:
+        plan = _plan(faces, classifier, settings.replace(framing=framing), say)
+        with FaceReaders(plan, settings.workers, settings.timeout) as readers:
+            read = readers.collect(readers.submit(sample, np.full(len(sample), framing.startswith("landmarks"))))
+        good = np.array([not reason for reason in read.reason], bool)
+        pixels[framing] = read.pixels[good]
+    if not good.any():
+        raise FacesError(f"{faces}: none of the first {len(sample)} faces can be read; auto needs some to try")
+    tried = try_inputs(classifier, pixels, sample["true_gender"].to_numpy(str)[good], scales)
+    chosen = choose_input(tried)
+    say(input_report(tried, chosen))
+    if given in SCALES:
+        classifier.scale = chosen["scale"]
+        settings = settings.replace(scale=chosen["scale"])
+    seconds["calibrate"] += time.perf_counter() - start
+    return settings.replace(framing=chosen["framing"]), tried
+
+
+def _plan(faces, classifier, settings, say):
+    limits = settings.max_megabytes, settings.max_megapixels, settings.min_side
+    return ReadPlan(str(faces), classifier.input_shape, str(find_landmarker(settings.landmarker, say)), *limits, settings.framing)
+
+
+def _say_maps(classifier, settings, say):
+    "In one line, where the maps that were asked for cannot be had; and where the model's own input layers are at odds with scale."
+    if settings.method not in ("none", *classifier.map_methods):
+        can = f"{' and '.join(classifier.map_methods)} can (layer {classifier.map_layer})" if classifier.map_methods else "no other can"
+        why = "the model gives no gradients" if classifier.map_methods else "the model shows no layer with rows and columns"
+        say(f"{settings.method} maps cannot be made, and stay empty: {why}; {can}. Region occlusion needs neither")
+    graph = getattr(classifier, "graph", None)
+    if graph is not None and graph.rescales and classifier.scale != "0..255":
+        say(f"the model scales its input itself, yet gets {classifier.scale}; most such models want scale = 0..255 (or try auto)")
 
 
 def _report(shards, todo, replace, old, say):
@@ -135,22 +210,18 @@ def _report(shards, todo, replace, old, say):
 _AHEAD = 2  # shards that workers may be ahead of the model
 
 
-def _run(faces, model, store, shards, todo, marks, settings, regions, seconds, arrived, say):
+def _run(faces, classifier, store, shards, todo, marks, settings, regions, seconds, arrived, say):
     "Shards `todo`, in order: workers read ahead, the model explains, the store keeps."
-    landmarker = find_landmarker(settings.landmarker, say)
-    start = time.perf_counter()
-    classifier = load_classifier(model, settings.classes, settings.map_layer, settings.batch_size)
-    seconds["load model"] += time.perf_counter() - start
-    plan = ReadPlan(
-        str(faces), classifier.input_shape, str(landmarker), settings.max_megabytes, settings.max_megapixels, settings.min_side
-    )
+    _say_maps(classifier, settings, say)
+    plan = _plan(faces, classifier, settings, say)
+    anew = settings.framing.startswith("landmarks")  # the worker that cuts the face needs its landmarks
     waiting, queue = deque(), deque(todo)
     with LandmarkCache(say) as cache, FaceReaders(plan, settings.workers, settings.timeout) as readers:
         while queue or waiting:
             while queue and len(waiting) <= _AHEAD:
                 i = queue.popleft()
                 known = cache.get(shards[i]["sha256"])
-                waiting.append((i, known, readers.submit(shards[i], ~shards[i]["sha256"].isin(list(known)).to_numpy())))
+                waiting.append((i, known, readers.submit(shards[i], anew | ~shards[i]["sha256"].isin(list(known)).to_numpy())))
             i, known, begun = waiting.popleft()
             start = time.perf_counter()
             read = readers.collect(begun, arrived)
@@ -171,7 +242,11 @@ def _run(faces, model, store, shards, todo, marks, settings, regions, seconds, a
                 "input_shape": classifier.input_shape,
                 "class_names": classifier.class_names,
                 "map_layer": classifier.map_layer,
-                "cam_shape": [int(v) for v in classifier.network.outputs[0].shape[1:3]],
+                "map_methods": classifier.map_methods,
+                "cam_shape": classifier.map_shape,
+                "head": getattr(classifier, "head", ""),
+                "scale": getattr(classifier, "scale", "as given"),
+                "framing": settings.framing,
             }
             lost = [[p, r] for p, r in zip(shard["image_path"], read.reason, strict=True) if r]
             store.write(i, rows, marks[i] | {"model": identity, "rejected": lost})

@@ -21,6 +21,7 @@ import pandas as pd
 from pebble import ProcessExpired, ProcessPool
 
 from .errors import AuditError, FacesError, one_line
+from .framing import frame_picture, frames
 from .images import decode, fit, read_bytes
 from .landmarks import Landmarker
 from .settings import N_LANDMARKS
@@ -36,6 +37,7 @@ class ReadPlan:
     max_megabytes: float
     max_megapixels: float
     min_side: int
+    framing: str = "plain"
 
 
 @dataclass
@@ -74,12 +76,13 @@ def read_faces(plan: ReadPlan, paths: list[str], hashes: list[str], look: list[b
         except FacesError as reason:
             out.reason[i] = str(reason)
             continue
-        out.pixels[i] = fit(image, plan.input_shape)
         out.size[i] = image.shape[1], image.shape[0]
         if look[i]:
             if plan.landmarker not in _detector:
                 _detector[plan.landmarker] = Landmarker(plan.landmarker)
             out.landmarks[i], out.faces[i] = _detector[plan.landmarker].detect(image)
+        frame = frames(plan.framing, out.size[i : i + 1], out.landmarks[i : i + 1])[0]
+        out.pixels[i] = fit(frame_picture(image, frame), plan.input_shape)
     return out
 
 
