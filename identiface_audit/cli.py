@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--model", required=True, metavar="FILE", help=".keras, .h5 or .onnx file, or SavedModel folder")
     run.add_argument("--trust-model", action="store_true", help="load it without looking at it first, code in it included")
     run.add_argument("--head", metavar="NAME", help="which output names the classes, by name or index, where there are several")
-    run.add_argument("--scale", metavar="SCALE", help="numbers of its input: 0..1, -1..1, 0..255, imagenet, caffe or auto")
+    run.add_argument("--scale", metavar="SCALE", help="numbers of its input: 0..1, -1..1, 0..255, imagenet, caffe, dlib or auto")
     run.add_argument("--framing", metavar="FRAMING", help="plain, pad:1.8, centre:0.8, landmarks:1.4 or auto")
     run.add_argument("--out", required=True, metavar="DIR", help="folder of the audit")
     run.add_argument("--classes", metavar="A,B", help="names of the model's outputs in their order (FEMALE,MALE)")

@@ -16,6 +16,7 @@ from .settings import SCALES
 # %% ../nbs/stages/02_framing.ipynb #ff0d849a
 _MEAN, _SPREAD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 _BGR_MEAN = np.float32([103.939, 116.779, 123.68])
+_DLIB_MEAN = np.float32([122.782, 117.001, 104.298])
 
 
 def scale_pixels(images: np.ndarray, scale: str) -> np.ndarray:
@@ -36,6 +37,8 @@ def scale_pixels(images: np.ndarray, scale: str) -> np.ndarray:
         return (pixels / 255.0 - mean) / spread
     if scale == "caffe":
         return pixels - _BGR_MEAN.mean() if grey else pixels[..., ::-1] - _BGR_MEAN
+    if scale == "dlib":
+        return (pixels - (_DLIB_MEAN.mean() if grey else _DLIB_MEAN)) / 256.0
     raise SettingsError(f"scale {scale!r} is not one of auto, {', '.join(SCALES)}")
 
 # %% ../nbs/stages/02_framing.ipynb #532e2f2e

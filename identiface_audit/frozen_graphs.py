@@ -8,6 +8,7 @@ Docs: https://identiface.github.io/identiface-audit/stages/frozen_graphs.html.md
 __all__ = ['saved_model_graph', 'onnx_graph']
 
 # %% ../nbs/stages/05_frozen_graphs.ipynb #7b638b8e
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,28 @@ from .keras_graphs import import_keras
 
 # %% ../nbs/stages/05_frozen_graphs.ipynb #65317749
 _SOFT = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-_SPATIAL = ("Conv2D", "DepthwiseConv2dNative", "BiasAdd", "AddV2", "Relu", "Relu6", "FusedBatchNormV3", "MaxPool", "AvgPool", "ConcatV2")
+_CONVOLUTIONS = ("Conv", "Conv2D", "DepthwiseConv2dNative")
+_ELEMENTWISE = """
+Add AddV2 BatchNormalization BiasAdd Clip Elu FusedBatchNormV3 HardSwish Identity LeakyRelu Mul PRelu Relu Relu6 Selu Sigmoid Sub
+""".split()
+_SPATIAL = (*_CONVOLUTIONS, *_ELEMENTWISE, "AveragePool", "AvgPool", "Concat", "ConcatV2", "MaxPool")
+
+
+def _map_layers(operators):
+    """Map layers of `operators` (name, type, names of inputs, name of output, (height, width, channels) or None).
+
+    What Keras calls one layer is several operators here: what follows a convolution element by element, its bias, normalisation,
+    shortcut and activation, counts as the convolution.
+    """
+    layers, convolved = [], set()
+    for name, kind, inputs, output, shape in operators:
+        if kind not in _SPATIAL or shape is None or shape[0] * shape[1] <= 1 or min(shape) < 1:
+            continue
+        convolution = kind in _CONVOLUTIONS or (kind in _ELEMENTWISE and any((i, shape) in convolved for i in inputs))
+        if convolution:
+            convolved.add((output, shape))
+        layers.append(MapLayer(name, shape, convolution))
+    return tuple(layers)
 
 
 def _last_activation(graph, name):
@@ -55,12 +77,9 @@ def saved_model_graph(path: str | Path, class_names: Sequence[str], head: str = 
     index = choose_output(names, [tuple(t.shape[1:]) for t in tensors], class_names, head)
     units = int(np.prod(tensors[index].shape[1:]))
     raw_name, activation = _last_activation(graph, tensors[index].name)
-    layers = []
-    for op in graph.get_operations():
-        size = op.outputs[0].shape if op.outputs else tf.TensorShape(None)
-        if op.type in _SPATIAL and size.rank == 4 and None not in size[1:] and size[1] * size[2] > 1:
-            layers.append(MapLayer(op.name, tuple(map(int, size[1:])), op.type in _SPATIAL[:2]))
-    layers = _with_bias(graph, layers)
+    layers = _map_layers(
+        (op.name, op.type, [t.op.name for t in op.inputs], op.name, _three(op.outputs[0].shape)) for op in graph.get_operations() if op.outputs
+    )
     chosen = choose_layer(layers, map_layer, [op.name for op in graph.get_operations() if op.type == "MatMul"]) if maps else None
 
     def both(x):
@@ -70,19 +89,11 @@ def saved_model_graph(path: str | Path, class_names: Sequence[str], head: str = 
 
     activations = tf.function(lambda x: both(x)[0]) if chosen else None
     raw = tf.function(lambda x: both(x)[1])
-    return Graph(shape[1:], activations, raw, both if chosen else None, which_head(activation, units), chosen, tuple(layers))
+    return Graph(shape[1:], activations, raw, both if chosen else None, which_head(activation, units), chosen, layers)
 
 
-def _with_bias(graph, layers):
-    "A convolution's bias is added by an operator of its own: the layer is what comes after it, as in Keras."
-    last = {layer.name: layer for layer in layers}
-    out = []
-    for layer in layers:
-        op = graph.get_operation_by_name(layer.name)
-        feeds = op.inputs[0].op.name if op.inputs else ""
-        ends = op.type == "BiasAdd" and feeds in last and last[feeds].convolution
-        out.append(layer._replace(convolution=True) if ends else layer)
-    return out
+def _three(shape):
+    return tuple(map(int, shape[1:])) if shape.rank == 4 and None not in shape[1:] else None
 
 # %% ../nbs/stages/05_frozen_graphs.ipynb #67d67589
 def onnx_graph(path: str | Path, class_names: Sequence[str], head: str = "", map_layer: str = "", maps: bool = True) -> Graph:
@@ -133,7 +144,7 @@ def onnx_graph(path: str | Path, class_names: Sequence[str], head: str = "", map
 
     def activations(x):
         found = run(tensor_of[chosen.name], x)
-        return found.transpose(0, 2, 3, 1) if first else found
+        return found.transpose(0, 2, 3, 1)  # ONNX convolves with channels first, whatever the input
 
     return Graph(
         (height, width, channels),
@@ -142,7 +153,7 @@ def onnx_graph(path: str | Path, class_names: Sequence[str], head: str = "", map
         None,
         which_head(activation, units),
         chosen,
-        tuple(layers),
+        layers,
     )
 
 
@@ -158,11 +169,11 @@ def _sides(value):
 def _onnx_layers(graph):
     "(map layers, {layer name: tensor name}) of an ONNX graph whose shapes are inferred; (n, k, h, w) as ONNX convolves."
     shapes = {v.name: _sides(v) for v in graph.value_info}
-    layers, tensor_of = [], {}
-    for node in graph.node:
+    twice = {name for name, n in Counter(node.name for node in graph.node).items() if n > 1}
+    tensor_of = {node.output[0] if node.name in twice | {""} else node.name: node.output[0] for node in graph.node}
+    operators = []
+    for name, node in zip(tensor_of, graph.node, strict=True):
         shape = shapes.get(node.output[0], ())
-        if len(shape) == 4 and shape[2] * shape[3] > 1 and shape[1] > 0 and node.op_type not in ("Transpose", "Reshape", "Constant"):
-            name = node.name or node.output[0]
-            layers.append(MapLayer(name, (shape[2], shape[3], shape[1]), node.op_type == "Conv"))
-            tensor_of[name] = node.output[0]
-    return layers, tensor_of
+        placed = (shape[2], shape[3], shape[1]) if len(shape) == 4 else None
+        operators.append((name, node.op_type, list(node.input), node.output[0], placed))
+    return _map_layers(operators), tensor_of

@@ -122,7 +122,7 @@ def _check_h5(file):
     import h5py
 
     declared = stored = items = 0
-    waiting = [file["/"]]
+    waiting, seen = [file["/"]], set()
     while waiting:
         group = waiting.pop()
         for name in group:
@@ -134,6 +134,10 @@ def _check_h5(file):
                 raise ModelError(f"{where} is a link out of its place, which is not followed")
             item = group.get(name)
             if isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address in seen:
+                    raise ModelError(f"{where} is the same group as another one, which model.save never writes")
+                seen.add(address)
                 waiting.append(item)
             elif isinstance(item, h5py.Dataset):
                 if item.is_virtual or item.external:

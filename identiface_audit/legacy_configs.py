@@ -24,7 +24,7 @@ _RENAMED = {
     "dim_ordering": "data_format",
 }
 _TRAINING = ("_initializer", "_regularizer", "_constraint", "_init")
-_GONE = {"init", "input_dim", "input_dtype", "ragged", "implementation", "fused", "virtual_batch_size", "mode", "experimental_run_tf_function"}
+_GONE = {"batch_input_shape", "init", "input_dim", "input_dtype", "ragged", "implementation", "fused", "virtual_batch_size", "mode", "experimental_run_tf_function"}
 
 
 def _modern_layer(kind, config):
@@ -39,7 +39,7 @@ def _modern_layer(kind, config):
         return _MERGES[mode], {"name": config.get("name"), **axis}
     new = {}
     for key, value in config.items():
-        if key in _GONE or key.endswith(_TRAINING) or (key == "dtype" and kind != "InputLayer"):
+        if (key in _GONE and kind != "InputLayer") or key.endswith(_TRAINING) or (key == "dtype" and kind != "InputLayer"):
             continue
         if key in ("groups", "renorm") and kind in ("DepthwiseConv2D", "SeparableConv2D", "BatchNormalization"):
             continue
@@ -67,6 +67,10 @@ def modern_config(config: dict) -> dict:
     if isinstance(inside, list):  # a Sequential model before Keras 2.2
         inside = {"name": "sequential", "layers": inside}
     layers = []
+    first = inside["layers"][0]
+    shape = first["config"].get("batch_input_shape") if isinstance(first["config"], dict) else None
+    if config["class_name"] == "Sequential" and shape and first["class_name"] != "InputLayer":
+        layers.append({"class_name": "InputLayer", "config": {"name": "input", "batch_shape": shape}})
     for layer in inside["layers"]:
         if "layers" in layer["config"] or isinstance(layer["config"], list):
             layers.append(layer | modern_config(layer))

@@ -18,7 +18,7 @@ from .errors import SettingsError
 
 # %% ../nbs/stages/01_settings.ipynb #d47ab50d
 MAP_METHODS = ("gradcam", "gradcam++", "scorecam")
-SCALES = ("0..1", "-1..1", "0..255", "imagenet", "caffe")
+SCALES = ("0..1", "-1..1", "0..255", "imagenet", "caffe", "dlib")
 THRESHOLDS = ("otsu", "li", "yen", "triangle", "sauvola")
 N_LANDMARKS = 478  # points of MediaPipe's face mesh
 
