@@ -77,7 +77,7 @@ def _real_lambda(path, marker):
     layer = keras.layers.Lambda(payload, output_shape=(8, 8, 1))
     model = keras.Sequential([keras.Input((8, 8, 1)), layer, keras.layers.Conv2D(2, 3), keras.layers.GlobalAveragePooling2D()])
     model.save(path)
-    marker.unlink()  # building the model ran it
+    marker.unlink(missing_ok=True)  # where building the model ran it
     return path
 
 

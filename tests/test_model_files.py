@@ -247,3 +247,11 @@ def shared_models():
     if not folder.is_dir():
         pytest.skip("needs the public models of ../shared, which are not part of the project")
     return folder
+
+
+def test_the_docs_say_how_many_hostile_files_were_tried():
+    from pathlib import Path
+
+    page = (Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "10_audit_your_own_model.ipynb").read_text()
+    n = len(hostile.CASES)
+    assert f"**{n} hostile files**" in page and f"{n} of {n} are refused" in page
