@@ -55,7 +55,7 @@ def _settings(args):
             raise SettingsError(f"--set {pair!r}: write it as NAME=VALUE")
         options[name.strip()] = value
     options |= {"classes": args.classes} if args.classes else {}
-    options |= {"landmarker": args.landmarker} if args.landmarker else {}
+    options |= {k: v for k in ("landmarker", "head", "scale", "framing") if (v := getattr(args, k)) is not None}
     return load_settings(args.settings, args.preset, **options)
 
 
@@ -73,7 +73,15 @@ def _run(args):
     settings = _settings(args)
     with _Bars() as bars:
         done = audit(
-            args.faces, args.model, args.out, settings=settings, labels=args.labels, limit=args.limit, progress=bars, say=_say
+            args.faces,
+            args.model,
+            args.out,
+            trust_model=args.trust_model,
+            settings=settings,
+            labels=args.labels,
+            limit=args.limit,
+            progress=bars,
+            say=_say,
         )
     _finish(done, not args.no_faces)
 
@@ -133,7 +141,11 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="audit a model on a folder of faces; goes on where it was stopped")
     run.add_argument("--faces", required=True, metavar="DIR", help="folder of images, sub-folders included")
-    run.add_argument("--model", required=True, metavar="FILE", help=".keras or .h5")
+    run.add_argument("--model", required=True, metavar="FILE", help=".keras, .h5 or .onnx file, or SavedModel folder")
+    run.add_argument("--trust-model", action="store_true", help="load it without looking at it first, code in it included")
+    run.add_argument("--head", metavar="NAME", help="which output names the classes, by name or index, where there are several")
+    run.add_argument("--scale", metavar="SCALE", help="numbers of its input: 0..1, -1..1, 0..255, imagenet, caffe, dlib or auto")
+    run.add_argument("--framing", metavar="FRAMING", help="plain, pad:1.8, centre:0.8, landmarks:1.4 or auto")
     run.add_argument("--out", required=True, metavar="DIR", help="folder of the audit")
     run.add_argument("--classes", metavar="A,B", help="names of the model's outputs in their order (FEMALE,MALE)")
     run.add_argument("--labels", metavar="CSV", help="labels from a table instead of UTKFace file names")
@@ -164,7 +176,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["report", "no-such-folder"])
     3
     """
-    args = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for i, word in enumerate(given[:-1]):
+        if word == "--scale":  # argparse would take the value -1..1 for an option
+            given[i : i + 2] = [f"--scale={given[i + 1]}"]
+            break
+    args = parser().parse_args(given)
     try:
         args.run(args)
     except AuditError as error:

@@ -19,6 +19,7 @@ import pandas as pd
 from . import plots
 from .audit import Audit
 from .errors import FacesError
+from .framing import frame_picture
 from .images import decode, fit, read_bytes
 from .store import whole_file
 
@@ -113,7 +114,7 @@ def example_faces(audit: Audit, n: int = 10) -> tuple[list[np.ndarray], list[str
 
     Boxes are activation boxes with the region they were kept for.
     """
-    faces = audit.faces(["image_path", "true_gender", "predicted_gender", "activation_boxes"])
+    faces = audit.faces(["image_path", "true_gender", "predicted_gender", "activation_boxes", "frame"])
     wrong = np.flatnonzero((faces["true_gender"] != faces["predicted_gender"]).to_numpy())
     heat, shape = audit.array("heatmap"), tuple(audit.summary["model"]["input_shape"])
     pictures, rows = [], []
@@ -122,7 +123,7 @@ def example_faces(audit: Audit, n: int = 10) -> tuple[list[np.ndarray], list[str
             break
         try:
             path = Path(audit.summary["faces_folder"]) / faces["image_path"][row]
-            pictures.append(fit(decode(read_bytes(path)), shape))
+            pictures.append(fit(frame_picture(decode(read_bytes(path)), faces["frame"][row]), shape))
             rows.append(row)
         except FacesError:
             continue

@@ -8,6 +8,7 @@ Docs: https://identiface.github.io/identiface-audit/stages/shards.html.md"""
 __all__ = ['place', 'warm_up', 'explain', 'array_of', 'place_again']
 
 # %% ../nbs/stages/15_shards.ipynb #215bcacf
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +17,9 @@ import pyarrow as pa
 
 from .activation import activation_boxes, binarize
 from .classifiers import Classifier
+from .framing import frames, into_frames
 from .regions import assign_regions, heaviest_region, region_boxes, region_columns
-from .saliency import heatmaps, maps_and_logits
+from .saliency import class_activation_maps, heatmaps
 from .settings import N_LANDMARKS, Settings
 from .workers import FacesRead
 
@@ -89,7 +91,9 @@ def _placed_columns(placed, regions, landmarks):
 def warm_up(classifier: Classifier, settings: Settings) -> None:
     "Trace the model's graphs on a blank picture, so that the first faces need not wait for it."
     blank = np.zeros((1, *classifier.input_shape), np.uint8)
-    maps_and_logits(classifier, blank, np.array([0]), settings.method, settings.backend)
+    classifier.logits(blank)
+    if settings.method in classifier.map_methods:
+        class_activation_maps(classifier, blank, np.array([0]), settings.method, settings.backend)
 
 
 def explain(
@@ -97,17 +101,24 @@ def explain(
 ) -> pa.Table:
     """One shard: predictions, maps and regions of faces that were read; one row a face.
 
-    `faces` (image_path, sha256, age, true_gender, race, duplicate_of) and `read` have the same n rows.
+    `faces` (image_path, sha256, age, true_gender, race, duplicate_of) and `read` have the same n rows. Landmarks, boxes and maps of the
+    shard are shares and pixels of what the model sees of a picture, which is `frame` (shares of the picture). Where the model has no
+    maps by `settings.method`, the maps are empty.
     """
+    frame = frames(settings.framing, read.size, read.landmarks)
+    read = dataclasses.replace(read, landmarks=into_frames(read.landmarks, frame))
     height, width, _ = classifier.input_shape
     names = np.array(classifier.class_names)
-    targets = None
-    if settings.explain != "predicted":
-        wanted = faces["true_gender"] if settings.explain == "true" else [settings.explain] * len(faces)
-        targets = np.array([classifier.class_names.index(name) for name in wanted], int)
-    cams, logits = maps_and_logits(classifier, read.pixels, targets, settings.method, settings.backend)
+    logits = classifier.logits(read.pixels)
     scores, predicted = classifier.scores(logits), names[logits.argmax(1)]
-    explained = predicted if targets is None else names[targets]
+    explained = {"true": faces["true_gender"].to_numpy(object), "predicted": predicted.astype(object)}.get(
+        settings.explain, np.full(len(faces), settings.explain, object)
+    )
+    targets = np.array([classifier.class_names.index(name) for name in explained], int)
+    if settings.method in classifier.map_methods:
+        cams = class_activation_maps(classifier, read.pixels, targets, settings.method, settings.backend)
+    else:
+        cams = np.zeros((len(faces), *classifier.map_shape), np.float32)
     placed = place(cams, read.landmarks, regions, settings, height, width)
     columns = {
         "image_path": pa.array(faces["image_path"], pa.string()),
@@ -120,6 +131,7 @@ def explain(
         "height": pa.array(read.size[:, 1]),
         "predicted_gender": pa.array(predicted, pa.string()),
         "explained_class": pa.array(explained, pa.string()),
+        "frame": _fixed(frame, pa.float32()),
         "faces_found": pa.array(read.faces, pa.int16()),
         "cam": _fixed(cams, pa.float32()),
         "landmarks": _fixed(read.landmarks, pa.float32(), np.isnan(read.landmarks[:, 0, 0])),

@@ -104,6 +104,10 @@ def summarize(
             "every group is recognised less often than by chance: the class order "
             f"{', '.join(settings.classes)} looks swapped"
         )
+    if settings.method not in model["map_methods"]:
+        warnings.append(f"{settings.method}: the model has no such maps; map columns are empty and no region is found by them")
+    if len(rows) > 1 and (predicted == predicted[0]).all():
+        warnings.append(f"every face is taken for {predicted[0]}: the model tells nobody apart; check scale, framing and head")
     if not wrong.any():
         warnings.append("no face is misclassified: the bias scores have nothing under them")
     for line in warnings:

@@ -25,6 +25,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from .errors import AuditError, FacesError, LandmarkerError
+from .framing import frame_picture, frames
 from .images import decode, fit, read_bytes
 from .landmarks import Landmarker
 from .settings import N_LANDMARKS
@@ -40,6 +41,7 @@ class ReadPlan:
     max_megabytes: float
     max_megapixels: float
     min_side: int
+    framing: str = "plain"
 
 
 @dataclass
@@ -96,10 +98,11 @@ def read_faces(plan: ReadPlan, paths: list[str], hashes: list[str], look: list[b
         except FacesError as reason:
             out.reason[i] = str(reason)
             continue
-        out.pixels[i] = fit(image, plan.input_shape)
         out.size[i] = image.shape[1], image.shape[0]
         if look[i]:
             out.landmarks[i], out.faces[i] = _detector(plan.landmarker).detect(image)
+        frame = frames(plan.framing, out.size[i : i + 1], out.landmarks[i : i + 1])[0]
+        out.pixels[i] = fit(frame_picture(image, frame), plan.input_shape)
     return out
 
 

@@ -46,7 +46,7 @@ BAD = {
     "a landmark model that is none": (["--landmarker", __file__], "not the landmark model"),
     "a table that is not there": (["--labels", "{tmp}/none.csv"], "none.csv"),
     "a model that is not there": (["--model", "{tmp}/none.keras"], "no such model file"),
-    "a model that is none": (["--model", __file__], "neither a .keras archive nor an HDF5 file"),
+    "a model that is none": (["--model", __file__], "neither a .keras archive, an HDF5 file, a SavedModel folder nor an ONNX file"),
 }
 
 

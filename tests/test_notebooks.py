@@ -51,8 +51,9 @@ def test_notebook_is_clean_and_opens_with_why(path):
         if cell["cell_type"] == "code":
             assert cell["execution_count"] is None
             assert all("error" != o["output_type"] for o in cell["outputs"])
-    first = "".join(notebook["cells"][0]["source"])
-    assert first.startswith("# ") and "\n> " in first and len(first.split("\n\n")) >= 3, "title, subtitle, and a paragraph of why"
+    first, why = ("".join(cell["source"]) for cell in notebook["cells"][:2])
+    assert first.startswith("# ") and "\n> " in first and len(first.split("\n\n")) == 2, "title and subtitle, nothing else: nbdev drops the rest"
+    assert notebook["cells"][1]["cell_type"] == "markdown" and not why.startswith("#"), "then a cell that says why"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
@@ -67,10 +68,9 @@ def test_imports_have_cells_of_their_own(path):
 
 
 def _is_setup(node):
-    "What may stand beside imports: a docstring, `if TYPE_CHECKING:`, and `keras = import_keras()`, which is an import."
+    "What may stand beside imports: a docstring, and `if TYPE_CHECKING:`."
     typing_only = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    keras = isinstance(node, ast.Assign) and ast.unparse(node.value) == "import_keras()"
-    return typing_only or keras or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    return typing_only or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
 def test_every_page_is_in_the_sidebar_once():
