@@ -110,32 +110,28 @@ def adjust(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> adjust([0.01, 0.04, float("nan")])[0].tolist()
     [0.02, 0.04, nan]
     """
-    from statsmodels.stats.multitest import multipletests
+    from scipy.stats import false_discovery_control
 
     p = np.asarray(p, float)
-    there, out = np.isfinite(p), (p.copy(), p.copy())
+    there, (holm, bh) = np.isfinite(p), (p.copy(), p.copy())
     if there.any():
-        for values, method in zip(out, ("holm", "fdr_bh"), strict=True):
-            values[there] = multipletests(p[there], method=method)[1]
-    return out
+        order = np.flatnonzero(there)[np.argsort(p[there])]
+        holm[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+        bh[there] = false_discovery_control(p[there])
+    return holm, bh
 
 
 def fisher_p(count1: int, n1: int, count2: int, n2: int) -> float:
     """Fisher's exact test that count1/n1 and count2/n2 are one share, two-sided: the permutation of group labels, without sampling.
 
-    NaN where a group is empty. The same as scipy.stats.fisher_exact, which spends milliseconds on an odds ratio that nobody asked for.
+    NaN where a group is empty.
 
     >>> round(fisher_p(9, 12, 2, 9), 4)
-    0.0805
+    0.03
     """
-    from scipy.stats import hypergeom
+    from scipy.stats import fisher_exact
 
-    if not n1 or not n2:
-        return float("nan")
-    total = count1 + count2
-    possible = np.arange(max(0, total - n2), min(total, n1) + 1)
-    chance = hypergeom.pmf(possible, n1 + n2, total, n1)
-    return float(min(1.0, chance[chance <= chance[count1 - possible[0]] * (1 + 1e-7)].sum()))
+    return float(fisher_exact([[count1, n1 - count1], [count2, n2 - count2]]).pvalue) if n1 and n2 else float("nan")
 
 
 def permutation_p(

@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 import pytest
-from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
@@ -13,7 +12,6 @@ from identiface_audit.evidence import (
     bootstrap_counts,
     difference_interval,
     faces_needed,
-    fisher_p,
     gap_interval,
     overall_evidence,
     percentile_interval,
@@ -35,7 +33,7 @@ def test_equal_to_statsmodels():
     assert np.allclose(proportion_interval([3, 0, 9], [10, 7, 9])[0], proportion_confint(3, 10, method="wilson"))
     assert np.allclose(difference_interval(7, 30, 2, 12), confint_proportions_2indep(7, 30, 2, 12, method="newcomb"))
     assert np.allclose(gap_interval([7, 2], [30, 12]), np.maximum(difference_interval(7, 30, 2, 12), [0, -1]))
-    p = [0.001, 0.02, 0.04, 0.5]
+    p = [0.04, 0.001, 0.5, 0.02, 0.02]
     for mine, method in zip(adjust(p), ("holm", "fdr_bh"), strict=True):
         assert np.allclose(mine, multipletests(p, method=method)[1])
 
@@ -139,14 +137,6 @@ def test_planned_number_of_faces_finds_the_difference():
 def _z(a, b, n):
     p = (a + b) / (2 * n)
     return (a - b) / n / np.sqrt(2 * p * (1 - p) / n)
-
-
-def test_fisher_equal_to_scipy():
-    rng = np.random.default_rng(8)
-    for _ in range(60):
-        n1, n2 = rng.integers(1, 60, 2)
-        a, b = rng.integers(0, n1 + 1), rng.integers(0, n2 + 1)
-        assert fisher_p(a, n1, b, n2) == pytest.approx(fisher_exact([[a, b], [n1 - a, n2 - b]]).pvalue)
 
 
 def test_nothing_to_divide_by_is_nan():
