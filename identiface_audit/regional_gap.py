@@ -47,12 +47,6 @@ def misleading_region(lead_drop: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.where(says.min(1) < 0, says.argmin(1), -1)
 
 # %% ../nbs/stages/12_regional_gap.ipynb #5a18d6de
-def _four_pieces(d, w):
-    "(..., 2, 2): a d - b w for a, b = 1, -1; |d| - |w| is the largest over a of the smallest over b."
-    sign = np.array([1.0, -1.0])
-    return np.asarray(d)[..., None, None] * sign[:, None] - np.asarray(w)[..., None, None] * sign
-
-
 def _gaps(counts):
     "Signed recall gap, whole and with the region hidden, from counts (..., 2 groups, 4 cells: 2 * wrong + wrong without)."
     n = np.maximum(counts.sum(-1), 1)
@@ -79,9 +73,10 @@ def gap_share(counts: np.ndarray, replicates: int = 10_000, seed: int = 0) -> di
         return np.abs(d) - np.abs(w)
 
     d, w = _gaps(counts)
-    pieces = percentile_interval(_four_pieces(*_gaps(bootstrap_counts(counts, replicates, seed))))
+    drawn_d, drawn_w = _gaps(bootstrap_counts(counts, replicates, seed))
+    around = percentile_interval(np.copysign(1, d) * drawn_d - np.copysign(1, w) * drawn_w)
     p, _ = permutation_p(counts, share, replicates, seed)
-    return {"gap": abs(d), "gap_without": abs(w), "value": abs(d) - abs(w), "interval": pieces.min(1).max(0), "p_value": p}
+    return {"gap": abs(d), "gap_without": abs(w), "value": abs(d) - abs(w), "interval": around, "p_value": p}
 
 # %% ../nbs/stages/12_regional_gap.ipynb #07189672
 def _shares(count, n, groups):
