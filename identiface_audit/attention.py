@@ -25,9 +25,9 @@ def region_attention(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     [[1.5, 0.5]]
     """
     n, count = masks.shape[:2]
-    flat, heat = masks.reshape(n, count, -1), heatmaps.reshape(n, -1, 1).astype(np.float32)
-    mass, area = (flat.astype(np.float32) @ heat)[..., 0], flat.mean(2)
-    expected = area * heat.sum(1)
+    flat, heat = masks.reshape(n, count, -1), heatmaps.reshape(n, -1).astype(np.float32)
+    mass = np.stack([(flat[:, r] * heat).sum(1) for r in range(count)], axis=1)
+    expected = flat.mean(2) * heat.sum(1, keepdims=True)
     return np.divide(mass, expected, out=np.full((n, count), np.nan, np.float32), where=expected > 0)
 
 

@@ -29,7 +29,7 @@ from .summary import summarize, versions
 from .workers import FaceReaders, FacesRead, ReadPlan
 
 # %% ../nbs/stages/17_audit.ipynb #1ba154d5
-_ENGINE = 1  # raise where the same inputs give other rows
+_ENGINE = 2  # raise where the same inputs give other rows
 _SEEN = ("classes", "map_layer", "method", "explain", "backend", "batch_size", "max_megabytes", "max_megapixels", "min_side")
 _PLACED = ("percentile", "threshold", "rule", "distance", "overlap", "min_overlap")
 
@@ -37,6 +37,7 @@ _PLACED = ("percentile", "threshold", "rule", "distance", "overlap", "min_overla
 def _marks(shard, model_sha256, settings, regions):
     rows = shard[["image_path", "sha256", "age", "true_gender", "race", "duplicate_of"]].astype(object)
     seen = {name: getattr(settings, name) for name in _SEEN} | {"model": model_sha256, "landmarker": LANDMARKER_SHA256}
+    seen |= {"hidden": [settings.occlusion_fill, [] if settings.occlusion_fill == "off" else list(regions.items())]}
     placed = {name: getattr(settings, name) for name in _PLACED} | {"regions": regions}
     return {
         "seen": fingerprint(_ENGINE, versions(), seen, rows.where(rows.notna(), None).values.tolist()),
