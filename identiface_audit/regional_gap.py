@@ -23,25 +23,27 @@ from identiface_audit.evidence import (
 )
 
 # %% ../nbs/stages/12_regional_gap.ipynb #233b79b9
-def contributions(lead_drop: np.ndarray, true: np.ndarray) -> np.ndarray:
+def contributions(lead_drop: np.ndarray, true: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """How much each region speaks for each face's true class, the fill's own opinion taken off, (n, R).
 
-    `lead_drop` (n, R) as `occlude` gives it; `true` (n,) classes. For class c the median over its faces less the mean of all classes'
-    medians is the fill's opinion. NaN without landmarks.
+    `lead_drop` (n, R) as `occlude` gives it; `true` (n,) classes; `wrong` (n,) bool. For class c, the median over its correctly
+    classified faces (over all, where fewer than five are) less the mean of all classes' medians is the fill's opinion. NaN without landmarks.
     """
     out, true = lead_drop.astype(np.float64), np.asarray(true)
-    there = ~np.isnan(out).any(1)
-    classes = [c for c in np.unique(true) if (there & (true == c)).any()]
-    if classes:
-        medians = np.stack([np.median(out[there & (true == c)], axis=0) for c in classes])
-        for c, opinion in zip(classes, medians - medians.mean(0), strict=True):
-            out[true == c] -= opinion
+    there, medians = ~np.isnan(out).any(1), {}
+    for c in np.unique(true):
+        mine = there & (true == c)
+        right = mine & ~wrong
+        if mine.any():
+            medians[c] = np.median(out[right if right.sum() >= 5 else mine], axis=0)
+    for c, median in medians.items():
+        out[true == c] -= median - np.mean(list(medians.values()), axis=0)
     return out
 
 
-def misleading_region(lead_drop: np.ndarray, true: np.ndarray) -> np.ndarray:
+def misleading_region(lead_drop: np.ndarray, true: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """The region that speaks most against each face's true class, (n,) int; -1 where none does or there are no landmarks."""
-    says = contributions(lead_drop, true)
+    says = contributions(lead_drop, true, wrong)
     missing = np.isnan(says).any(1)
     says[missing] = 0
     return np.where(says.min(1) < 0, says.argmin(1), -1)

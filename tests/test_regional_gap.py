@@ -46,7 +46,7 @@ def faces(seed, n=400):
 def test_pieces_add_up_to_the_recall_gap():
     rng, group, drop = faces(3)
     wrong = rng.random(400) < 0.3
-    by = misleading_region(drop, group)
+    by = misleading_region(drop, group, wrong)
     assert (by[:30] == 2).all()
     found = regional_gap(group, wrong, rng.random((400, 5)) < 0.3, by, list("abcde"), replicates=200)
     total = sum(v["misled"]["difference"]["value"] for v in found.values())
@@ -72,11 +72,12 @@ def test_rescued_and_broken_give_gap_without():
 
 def test_what_the_fill_says_is_taken_off():
     _, group, drop = faces(5)
+    none = np.zeros(400, bool)
     pull = np.where(group == "FEMALE", 5.0, -5.0)[:, None]
-    assert np.allclose(contributions(drop, group), contributions(drop + pull, group), atol=1e-4)
-    assert (misleading_region(drop, group) == misleading_region(drop + pull, group)).all()
+    assert np.allclose(contributions(drop, group, none), contributions(drop + pull, group, none), atol=1e-4)
+    assert (misleading_region(drop, group, none) == misleading_region(drop + pull, group, none)).all()
     drop[7] = np.nan
-    assert misleading_region(drop, group)[7] == -1 and np.isnan(contributions(drop, group)[7]).all()
+    assert misleading_region(drop, group, none)[7] == -1 and np.isnan(contributions(drop, group, none)[7]).all()
 
 
 def test_empty_group_is_nan():
