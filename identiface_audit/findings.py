@@ -27,6 +27,7 @@ def region_findings(
     columns: np.ndarray,
     names: Sequence[str],
     attention: np.ndarray | None = None,
+    lead: np.ndarray | None = None,
     lead_drop: np.ndarray | None = None,
     predicted_without: np.ndarray | None = None,
     groups: Sequence[str] = ("FEMALE", "MALE"),
@@ -36,8 +37,8 @@ def region_findings(
     """The sections `regions`, `overall_bias`, `regional_gap`, `agreement`, `attention` and `verdict` of n faces.
 
     `true`, `predicted` (n,) names; `there` (n,) whether landmarks were found; `columns` (n, R) bool, the notebook's regions; `names` of
-    the R regions. Of R + 2 columns (regions, background, other face): `attention`, `lead_drop`, and `predicted_without` (names). Without
-    hidden regions `regional_gap` is empty. Only faces with landmarks count.
+    the R regions; `lead` (n,) of the true class. Of R + 2 columns (regions, background, other face): `attention`, `lead_drop`, and
+    `predicted_without` (names). Without hidden regions `regional_gap` is empty. Only faces with landmarks count.
     """
     true, predicted, wrong = np.asarray(true), np.asarray(predicted), np.asarray(true) != np.asarray(predicted)
     parts = []
@@ -50,11 +51,11 @@ def region_findings(
     if attention is not None:
         out["attention"] = attention_by_group(attention[there], true[there], wrong[there], every, groups)
     if lead_drop is not None:
-        by = misleading_region(lead_drop, true, wrong)
+        by = misleading_region(lead_drop, lead, true, predicted)
         without = predicted_without[there] != true[there, None]
         out["regional_gap"] = regional_gap(true[there], wrong[there], without, by[there], every, groups, replicates)
         if attention is not None:
-            map_top, hidden_top = (top_region(v[:, : len(names)]) for v in (attention, np.abs(contributions(lead_drop, true, wrong))))
+            map_top, hidden_top = (top_region(v[:, : len(names)]) for v in (attention, np.abs(contributions(lead_drop, true, predicted))))
             kinds = {"all": there, "misclassified": there & wrong}
             found = {key: agreement(map_top[use], hidden_top[use], len(names)) for key, use in kinds.items()}
             out["agreement"] = found["all"] | {"misclassified": found["misclassified"]}

@@ -18,7 +18,7 @@ from scipy.ndimage import laplace
 from .activation import activation_boxes, binarize
 from .attention import region_attention
 from .classifiers import Classifier
-from .occlusion import FACE_OVAL, occlude, region_masks
+from .occlusion import FACE_OVAL, lead, occlude, region_masks
 from .regions import assign_regions, heaviest_region, region_boxes, region_columns
 from .saliency import class_activation_maps, heatmaps
 from .settings import N_LANDMARKS, Settings
@@ -58,7 +58,8 @@ def hidden_columns(
     found = occlude(classifier, read.pixels, read.landmarks, regions, logits, explained, true, settings.occlusion_fill)
     missing = np.isnan(read.landmarks).any((1, 2))
     kinds = {"drop": pa.float32(), "lead_drop": pa.float32(), "predicted": pa.int8()}
-    return {f"occlusion_{name}": _fixed(found[name], kind, missing) for name, kind in kinds.items()}
+    columns = {f"occlusion_{name}": _fixed(found[name], kind, missing) for name, kind in kinds.items()}
+    return {"lead": pa.array(lead(logits, true), pa.float32())} | columns
 
 
 def picture_columns(read: FacesRead) -> dict[str, pa.Array]:

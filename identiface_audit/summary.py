@@ -82,11 +82,12 @@ _PICTURE = ["brightness", "sharpness", "face_size"]
 
 
 def region_columns_of(store: Store, n_regions: int, settings: Settings) -> dict[str, np.ndarray]:
-    "`attention`, `lead_drop` (n, R + 2) and `predicted_without` (n, R + 2) names of all faces; the first alone where no region was hidden."
+    "Of all faces: `attention` (n, R + 2); and where regions were hidden `lead` (n,), `lead_drop` (n, R + 2), `predicted_without` (n, R + 2)."
     shape = (n_regions + len(ELSEWHERE),)
     out = {"attention": array_of(store.table(["attention"]), "attention", shape)}
     if settings.occlusion_fill != "off":
-        table = store.table(["occlusion_lead_drop", "occlusion_predicted"])
+        table = store.table(["lead", "occlusion_lead_drop", "occlusion_predicted"])
+        out["lead"] = table["lead"].to_numpy()
         out["lead_drop"] = array_of(table, "occlusion_lead_drop", shape)
         predicted = np.nan_to_num(array_of(table.select(["occlusion_predicted"]), "occlusion_predicted", shape), nan=-1).astype(int)
         out["predicted_without"] = np.array([*settings.classes, ""])[predicted]

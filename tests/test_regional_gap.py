@@ -43,11 +43,17 @@ def faces(seed, n=400):
     return rng, group, drop
 
 
+def answers(group, wrong):
+    return np.where(wrong, np.where(group == "MALE", "FEMALE", "MALE"), group), np.where(wrong, -4.0, 4.0)
+
+
 def test_pieces_add_up_to_the_recall_gap():
     rng, group, drop = faces(3)
     wrong = rng.random(400) < 0.3
-    by = misleading_region(drop, group, wrong)
-    assert (by[:30] == 2).all()
+    wrong[:30] = True
+    predicted, lead = answers(group, wrong)
+    by = misleading_region(drop, lead, group, predicted)
+    assert (by[:30] == 2).all() and (by[~wrong] == -1).all()
     found = regional_gap(group, wrong, rng.random((400, 5)) < 0.3, by, list("abcde"), replicates=200)
     total = sum(v["misled"]["difference"]["value"] for v in found.values())
     nobody = [(wrong & (by < 0))[group == g].mean() for g in ("FEMALE", "MALE")]
@@ -72,12 +78,21 @@ def test_rescued_and_broken_give_gap_without():
 
 def test_what_the_fill_says_is_taken_off():
     _, group, drop = faces(5)
-    none = np.zeros(400, bool)
+    predicted, lead = answers(group, np.arange(400) < 30)
     pull = np.where(group == "FEMALE", 5.0, -5.0)[:, None]
-    assert np.allclose(contributions(drop, group, none), contributions(drop + pull, group, none), atol=1e-4)
-    assert (misleading_region(drop, group, none) == misleading_region(drop + pull, group, none)).all()
+    plain, pulled = (contributions(d, group, predicted) for d in (drop, drop + pull))
+    assert np.allclose(plain, pulled, atol=1e-4)
+    by, again = (misleading_region(d, lead, group, predicted) for d in (drop, drop + pull))
+    assert (by == again).all() and (by[:30] == 2).all()
     drop[7] = np.nan
-    assert misleading_region(drop, group, none)[7] == -1 and np.isnan(contributions(drop, group, none)[7]).all()
+    assert misleading_region(drop, lead, group, predicted)[7] == -1 and np.isnan(contributions(drop, group, predicted)[7]).all()
+
+
+def test_lukewarm_mistakes_are_nobodys():
+    "A region must account for half of the wrong lead."
+    _, group, drop = faces(6)
+    predicted, lead = answers(group, np.arange(400) < 30)
+    assert (misleading_region(drop, 9 * lead, group, predicted)[:30] == -1).all()
 
 
 def test_empty_group_is_nan():
