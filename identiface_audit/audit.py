@@ -23,7 +23,7 @@ from .landmarks import LANDMARKER_SHA256, find_landmarker
 from .model_files import scan_model
 from .regions import nearest_regions, region_set
 from .settings import N_LANDMARKS, Settings, load_settings
-from .shards import array_of, explain, place_again
+from .shards import array_of, explain, place_again, shard_sanity
 from .store import LandmarkCache, Store, fingerprint
 from .summary import summarize, versions
 from .workers import FaceReaders, FacesRead, ReadPlan
@@ -174,6 +174,8 @@ def _run(faces, model, store, shards, todo, marks, settings, regions, seconds, a
                 "map_layer": classifier.map_layer,
                 "cam_shape": [int(v) for v in classifier.network.outputs[0].shape[1:3]],
             }
+            if i == 0:
+                identity["sanity"] = shard_sanity(rows, kept, classifier, settings, regions)
             lost = [[p, r] for p, r in zip(shard["image_path"], read.reason, strict=True) if r]
             store.write(i, rows, marks[i] | {"model": identity, "rejected": lost})
             seconds["write"] += time.perf_counter() - start
