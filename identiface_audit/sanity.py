@@ -93,7 +93,7 @@ def sanity_check(
         out["agrees_with_hidden_regions"]["p_value"] = _better(hit["map"], hit["edges"])
         if out["agrees_with_hidden_regions"]["p_value"] >= 0.05:
             share = {key: f"{h.mean():.0%}" for key, h in hit.items()}
-            says.append(f"they name the region that matters when hidden on {share['map']} of faces, an edge filter on {share['edges']}: no better")
+            says.append(f"they name the region that matters when hidden on {share['map']} of faces, an edge filter on {share['edges']}: not clearly better")
     out["passed"] = None if left is None and "agrees_with_hidden_regions" not in out else not says
     if says:
         out["sentence"] = f"The {method} maps fail the sanity gate: {'; '.join(says)}. Read them as pictures of the face, not as evidence about the model."

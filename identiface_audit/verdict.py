@@ -65,6 +65,10 @@ def _named(region, gap, maps, groups):
     a, b = groups
     misled, share = gap["misled"], gap["gap_share"]
     confirmed = "the maps confirm it" if maps and shown(maps["p_holm"]) else "the maps do not show it"
+    lost = gap["broken"]
+    right = sum(lost[g]["denominator"] for g in groups)
+    if share["value"] <= 0 and right:
+        confirmed = f"then {sum(lost[g]['numerator'] for g in groups) / right:.0%} of the right answers turn wrong, so the gap says little; {confirmed}"
     return (
         f"{_words(region)}: {strength(misled['p_holm'])} of bias. Faces misclassified with the {_words(region)} speaking most against the truth are "
         f"{_percent(misled[a])} of {a} and {_percent(misled[b])} of {b} ({_signed(misled['difference'])}; p = {misled['p_holm']:.2g} after Holm). "
