@@ -199,17 +199,21 @@ def region_evidence(
     return out
 
 # %% ../nbs/stages/12_evidence.ipynb #92d8c8e9
-def overall_evidence(columns: np.ndarray, is_first: np.ndarray, replicates: int = 9_999, seed: int = 0) -> dict[str, float]:
+def overall_evidence(columns: np.ndarray, is_first: np.ndarray, replicates: int = 9_999, seed: int = 0) -> dict:
     """The overall bias score of m misclassified faces against a permutation of their groups.
 
     `columns` (m, R) bool; `is_first` (m,) bool, whether a face is of the first group. Returns value, noise_floor (mean under permutation),
-    excess (value - noise_floor) and p_value, with +1 in numerator and denominator; NaN where a group is empty.
+    excess (value - noise_floor) and p_value, with +1 in numerator and denominator; NaN where a group is empty. Its interval is the mean of
+    the regions' Newcombe intervals, folded at 0, at a level at which all of them hold together: wide, and never short.
     """
     hits, member = np.asarray(columns, float), np.asarray(is_first, bool)
     m, first = len(member), int(member.sum())
-    if not 0 < first < m or hits.shape[1] == 0:
-        return dict.fromkeys(("value", "noise_floor", "excess", "p_value"), float("nan"))
+    n = [first, m - first]
+    if not all(n) or hits.shape[1] == 0:
+        return dict.fromkeys(("value", "noise_floor", "excess", "p_value"), float("nan")) | {"interval": [np.nan, np.nan], "n": n}
     total = hits.sum(0)
+    around = difference_interval(hits[member].sum(0), n[0], hits[~member].sum(0), n[1], 1 - 0.05 / hits.shape[1])
+    interval = [np.maximum(0, np.maximum(around[:, 0], -around[:, 1])).mean(), np.abs(around).max(1).mean()]
 
     def score(dealt):  # (k, R) hits of the first group
         return np.abs(dealt / first - (total - dealt) / (m - first)).mean(1)
@@ -222,4 +226,4 @@ def overall_evidence(columns: np.ndarray, is_first: np.ndarray, replicates: int 
     chance, value = np.concatenate(chance), float(score(member[None] @ hits)[0])
     floor = float(chance.mean())
     p = (1 + int((chance >= value - 1e-12).sum())) / (1 + replicates)
-    return {"value": value, "noise_floor": floor, "excess": value - floor, "p_value": p}
+    return {"value": value, "noise_floor": floor, "excess": value - floor, "p_value": p, "interval": interval, "n": n}

@@ -145,3 +145,15 @@ def test_nothing_to_divide_by_is_nan():
     assert empty["correct"]["F"]["numerator"] == 1
     assert np.isnan(gap_interval([3], [5])).all() and np.isnan(gap_interval([0, 3], [0, 5])).all()
     assert np.isnan(permutation_p(np.array([[0, 0], [1, 2]]), lambda c: c[..., 0, 0], 9)[0])
+
+
+def test_interval_of_the_overall_score_is_never_short():
+    rng = np.random.default_rng(9)
+    shares = np.stack([rng.uniform(0.1, 0.6, 6), rng.uniform(0.1, 0.6, 6)])
+    first, truth, held = np.arange(120) < 50, np.abs(shares[0] - shares[1]).mean(), []
+    for seed in range(200):
+        found = overall_evidence(rng.random((120, 6)) < shares[np.where(first, 0, 1)], first, 19, seed)
+        low, high = found["interval"]
+        assert low <= found["value"] <= high and found["n"] == [50, 70]
+        held.append(low <= truth <= high)
+    assert np.mean(held) >= 0.93
