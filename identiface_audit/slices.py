@@ -29,21 +29,21 @@ def _columns(features):
     return np.concatenate(parts, axis=1), labels
 
 
-def _rules(tree, labels):
-    "{leaf: [condition, ...]} of a fitted tree, in words."
+def _rules(tree, labels, has_unknown):
+    "{leaf: [condition, ...]} of a fitted tree, in words; `has_unknown` (k,) says which columns have missing values."
     t, rules = tree.tree_, {}
 
     def walk(node, path):
         if t.children_left[node] < 0:
             rules[node] = path
             return
-        name, level = labels[t.feature[node]]
-        name = name.replace("_", " ")
+        name, level = (label and label.replace("_", " ") for label in labels[t.feature[node]])
         if level is not None:
             words = f"{name} is not {level}", f"{name} is {level}"
         else:
-            unknown = " or unknown" if t.missing_go_to_left[node] else "", "" if t.missing_go_to_left[node] else " or unknown"
-            words = f"{name} below {t.threshold[node]:.3g}{unknown[0]}", f"{name} {t.threshold[node]:.3g} or more{unknown[1]}"
+            words = [f"{name} below {t.threshold[node]:.3g}", f"{name} {t.threshold[node]:.3g} or more"]
+            if has_unknown[t.feature[node]]:
+                words[0 if t.missing_go_to_left[node] else 1] += ", or unknown,"
         walk(t.children_left[node], [*path, words[0]])
         walk(t.children_right[node], [*path, words[1]])
 
@@ -70,7 +70,7 @@ def error_slices(features: pd.DataFrame, wrong: np.ndarray, depth: int = 3, smal
     tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=max(smallest, n // 100), ccp_alpha=1e-4, random_state=seed)
     tree.fit(x[half], wrong[half])
     leaf, missed = tree.apply(x[~half]), wrong[~half]
-    for node, rule in _rules(tree, labels).items():
+    for node, rule in _rules(tree, labels, np.isnan(x).any(0)).items():
         here = leaf == node
         inside, outside = here.sum(), (~here).sum()
         if not rule or not inside or not outside:
