@@ -16,7 +16,7 @@ from .attention import agreement, attention_by_group, top_region
 from .evidence import overall_evidence, region_evidence
 from .fairness import region_counts
 from .occlusion import ELSEWHERE
-from .regional_gap import contributions, misleading_region, regional_gap
+from .regional_gap import deciding_region, misleading_region, regional_gap
 from .verdict import verdict
 
 # %% ../nbs/stages/15_findings.ipynb #6ad402b0
@@ -55,7 +55,7 @@ def region_findings(
         without = predicted_without[there] != true[there, None]
         out["regional_gap"] = regional_gap(true[there], wrong[there], without, by[there], every, groups, replicates)
         if attention is not None:
-            map_top, hidden_top = (top_region(v[:, : len(names)]) for v in (attention, np.abs(contributions(lead_drop, true, predicted))))
+            map_top, hidden_top = top_region(attention[:, : len(names)]), deciding_region(lead_drop, lead, true, predicted, len(names))
             kinds = {"all": there, "misclassified": there & wrong}
             found = {key: agreement(map_top[use], hidden_top[use], len(names)) for key, use in kinds.items()}
             out["agreement"] = found["all"] | {"misclassified": found["misclassified"]}

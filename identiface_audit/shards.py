@@ -19,7 +19,7 @@ from .activation import activation_boxes, binarize
 from .attention import region_attention, top_region
 from .classifiers import Classifier
 from .occlusion import ELSEWHERE, FACE_OVAL, lead, occlude, region_masks
-from .regional_gap import contributions
+from .regional_gap import deciding_region
 from .regions import assign_regions, heaviest_region, region_boxes, region_columns
 from .saliency import class_activation_maps, heatmaps
 from .sanity import sanity_check
@@ -188,7 +188,7 @@ def shard_sanity(rows: pa.Table, read: FacesRead, classifier: Classifier, settin
     map_top, hidden_top = top_region(array_of(rows, "attention", shape)[:, :n]), None
     if settings.occlusion_fill != "off":
         true, predicted = (rows[c].to_numpy().astype(str) for c in ("true_gender", "predicted_gender"))
-        hidden_top = top_region(np.abs(contributions(array_of(rows, "occlusion_lead_drop", shape), true, predicted))[:, :n])[there]
+        hidden_top = deciding_region(array_of(rows, "occlusion_lead_drop", shape), rows["lead"].to_numpy(), true, predicted, n)[there]
     targets = np.array([classifier.class_names.index(name) for name in rows["explained_class"].to_pylist()], int)
     pixels, masks = read.pixels[there], region_masks(read.landmarks[there], regions, *read.pixels.shape[1:3])[:, :n]
     return sanity_check(classifier, pixels, targets[there], settings.method, masks, map_top[there], hidden_top)

@@ -25,7 +25,7 @@ from .fairness import divide, notebook_scores
 from .findings import region_findings
 from .occlusion import lead, occlude, region_masks
 from .planted import FacePool, Suite, draw_pool, fresh_copy, small_network, train
-from .regional_gap import contributions, gap_share, misleading_region, regional_gap
+from .regional_gap import deciding_region, gap_share, misleading_region, regional_gap
 from .regions import REGION_SETS
 from .saliency import class_activation_maps
 from .settings import Settings
@@ -82,7 +82,7 @@ def audit_suite(
             gaps = {r: v["gap_share"] for r, v in found["regional_gap"].items()}
             order = sorted(gaps, key=lambda r: gaps[r]["p_value"])
             row("gap_share, Holm", order, [r for r in gaps if gaps[r]["p_holm"] < 0.05])
-            by_occlusion = top_region(np.abs(contributions(hidden["lead_drop"], true, predicted))[:, : len(names)])
+            by_occlusion = deciding_region(hidden["lead_drop"], rest["lead"], true, predicted, len(names))
             named = found["verdict"]["biased_regions"]
             row(VERDICT, named, named, by_occlusion)
             outcome = {"true": true, "wrong": true != predicted, "without": rest["predicted_without"] != true[:, None]}
@@ -143,8 +143,8 @@ def interval_coverage(outcome: dict, samples: int, size: int = 200, seed: int = 
     return {name: {"covered": float(np.mean(v)), "samples": samples} for name, v in held.items()}
 
 # %% ../nbs/stages/19_validity.ipynb #54fd1a91
-QUICK = {"n_train": 1500, "n_audit": 500, "epochs": 8, "seeds": 1, "distractors": (True,), "audits": 200, "methods": ("gradcam++",)}
-FULL = {"n_train": 2000, "n_audit": 600, "epochs": 8, "seeds": 3, "distractors": (True, False), "audits": 1000}
+QUICK = {"n_train": 1500, "n_audit": 800, "epochs": 10, "seeds": (0,), "distractors": (True,), "audits": 200, "methods": ("gradcam++",)}
+FULL = {"n_train": 2000, "n_audit": 1000, "epochs": 12, "seeds": (0, 1, 2), "distractors": (True, False), "audits": 1000}
 FULL["methods"] = ("gradcam++", "gradcam", "scorecam")
 
 
@@ -168,7 +168,7 @@ def validate(
     classes = classifier.class_names if classifier else ("FEMALE", "MALE")
     say(f"drawing {design['n_train'] + design['n_audit']:,} faces, each as a woman and as a man")
     pool, rows, outcomes = draw_pool(design["n_train"], design["n_audit"], shape, landmarker), [], []
-    for seed in range(design["seeds"]):
+    for seed in design["seeds"]:
         for number, region in enumerate(regions):
             for distractors in design["distractors"]:
                 suite = Suite(region, distractors)
