@@ -30,7 +30,7 @@ from .store import Store, fingerprint
 from .summary import summarize, versions
 
 # %% ../nbs/stages/18_audit.ipynb #1ba154d5
-_ENGINE = 1  # raise where the same inputs give other rows
+_ENGINE = 2  # raise where the same inputs give other rows
 _SEEN = ("classes", "head", "scale", "framing", "map_layer", "method", "explain", "backend", "batch_size", "max_megabytes", "max_megapixels", "min_side")
 _PLACED = ("percentile", "threshold", "rule", "distance", "overlap", "min_overlap")
 
@@ -38,6 +38,7 @@ _PLACED = ("percentile", "threshold", "rule", "distance", "overlap", "min_overla
 def _marks(shard, model_sha256, settings, regions, made_by):
     rows = shard[["image_path", "sha256", "age", "true_gender", "race", "duplicate_of"]].astype(object)
     seen = {name: getattr(settings, name) for name in _SEEN} | {"model": model_sha256, "landmarker": LANDMARKER_SHA256}
+    seen |= {"hidden": [settings.occlusion_fill, [] if settings.occlusion_fill == "off" else list(regions.items())]}
     placed = {name: getattr(settings, name) for name in _PLACED} | {"regions": regions}
     return {
         "seen": fingerprint(_ENGINE, made_by, seen, rows.where(rows.notna(), None).values.tolist()),

@@ -118,6 +118,20 @@ def _fetch(args):
 
     print(find_landmarker(args.landmarker or "", _say))
 
+# %% ../nbs/views/02_cli.ipynb #413ef516
+def _validate(args):
+    from identiface_audit.classifiers import load_classifier
+    from identiface_audit.landmarks import find_landmarker
+    from identiface_audit.validity import validate, write_validation
+
+    settings = _settings(args)
+    lent = load_classifier(args.model, settings.classes, settings.map_layer, settings.batch_size) if args.model else None
+    found = validate(settings, str(find_landmarker(settings.landmarker, _say)), lent, full=args.full, say=_say)
+    print(found["table"].to_string(), found["alarms"].to_string(), sep="\n\n", end="\n\n")
+    for target in found["targets"]:
+        print(f"{'met   ' if target['met'] else 'MISSED'}  {target['target']}: {target['found']}")
+    print(f"\nall of it {write_validation(found, args.out)}")
+
 # %% ../nbs/views/02_cli.ipynb #f3ec4aa9
 def _positive(text):
     value = int(text)
@@ -156,6 +170,13 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--no-faces", action="store_true", help="show no face in the report")
     run.set_defaults(run=_run)
 
+    check = commands.add_parser("validate", help="plant biases on drawn faces, train, audit: which numbers see the truth")
+    check.add_argument("--model", metavar="FILE", help="lend its architecture, with fresh weights (without: a small network)")
+    check.add_argument("--classes", metavar="A,B", help="names of the model's outputs in their order (FEMALE,MALE)")
+    check.add_argument("--full", action="store_true", help="all suites at three seeds (an hour); without: eight suites (minutes)")
+    check.add_argument("--out", default="validation.json", metavar="FILE", help="where the result goes (validation.json)")
+    check.set_defaults(run=_validate, set=None, settings=None, preset=None)
+
     report = commands.add_parser("report", help="write the report of a finished audit again")
     report.add_argument("folder", metavar="DIR")
     report.add_argument("--out", metavar="FILE", help="where it goes (report.html in the audit's folder)")
@@ -165,7 +186,7 @@ def parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="the landmark model").add_subparsers(required=True, metavar="COMMAND")
     fetch = models.add_parser("fetch", help="get it into the cache, checked by SHA-256")
     fetch.set_defaults(run=_fetch)
-    for command in (demo, run, fetch):
+    for command in (demo, run, check, fetch):
         command.add_argument("--landmarker", metavar="FILE", help="your own copy of face_landmarker.task")
     return top
 

@@ -24,7 +24,7 @@ from .framing import FRAMINGS
 from .landmarks import find_landmarker
 from .model_files import ModelFile
 from .settings import SCALES, Settings
-from .shards import explain, warm_up
+from .shards import explain, shard_sanity, warm_up
 from .store import LandmarkCache, Store
 from .workers import FaceReaders, FacesRead, ReadPlan
 
@@ -129,12 +129,17 @@ def finish_shard(
     """
     good = np.array([not reason for reason in read.reason], bool)
     with clock(seconds, "model, maps, regions"):
-        rows = explain(shard[good], read.take(good), classifier, settings, regions)
+        kept = read.take(good)
+        rows = explain(shard[good], kept, classifier, settings, regions)
+    model = model_identity(classifier, settings)
+    if index == 0:
+        with clock(seconds, "sanity gate"):
+            model["sanity"] = shard_sanity(rows, kept.pixels, classifier, settings, regions)
     lost = [[path, reason] for path, reason in zip(shard["image_path"], read.reason, strict=True) if reason]
     if read.passing.any():
         mark = mark | {"seen": "incomplete"}
     with clock(seconds, "write"):
-        store.write(index, rows, mark | {"model": model_identity(classifier, settings), "rejected": lost})
+        store.write(index, rows, mark | {"model": model, "rejected": lost})
     return lost
 
 # %% ../nbs/stages/17_engine.ipynb #0ebbaa8d

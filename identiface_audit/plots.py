@@ -121,10 +121,16 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, names: Sequence[st
     return figure
 
 
-def region_shares(regions: dict[str, dict], groups: Sequence[str] = ("FEMALE", "MALE")) -> "Figure":
-    """Among misclassified faces: the share of each group that the model looked at in each region, with 95 % intervals.
+def region_shares(
+    regions: dict[str, dict],
+    groups: Sequence[str] = ("FEMALE", "MALE"),
+    label: str = "share of misclassified faces with the model's attention there",
+    whole: bool = True,
+) -> "Figure":
+    """A share of each group for each region, with 95 % intervals: by default how often the model looked there when it erred.
 
-    `regions` as in `audit.json`. A share of nothing is left out; its count 0 stands in the legend.
+    `regions` {region: {group: {probability, interval, denominator}}}, as `regions` in `audit.json` or `misled` of its `regional_gap`;
+    `whole` draws the axis from 0 to 1. A share of nothing is left out; its count 0 stands in the legend.
     """
     from matplotlib.figure import Figure
 
@@ -139,7 +145,7 @@ def region_shares(regions: dict[str, dict], groups: Sequence[str] = ("FEMALE", "
         error = np.abs(around.T - value)
         n = rows[0]["denominator"] if rows else 0
         ax.errorbar(value, y, xerr=error, fmt="o", ms=5, lw=1.6, capsize=2.5, color=colour, label=f"{group} (n = {n:,})")
-    ax.set(xlim=(-0.02, 1.02), xlabel="share of misclassified faces with the model's attention there")
+    ax.set(xlim=(-0.02, 1.02) if whole else None, xlabel=label)
     ax.set_yticks(range(len(regions)), [name.replace("_", " ") for name in regions])
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.25)

@@ -22,12 +22,9 @@ from .errors import FacesError
 from .framing import frame_picture
 from .images import decode, fit, read_bytes
 from .store import whole_file
+from .tables import around, attention_table, gap_table, group_table, metric_table, number, slice_table
 
 # %% ../nbs/views/01_report.ipynb #a262771d
-def _number(value, digits=3):
-    return "not estimable" if value is None else f"{value:.{digits}f}"
-
-
 def sentences(summary: dict) -> list[str]:
     "What an `audit.json` amounts to, in plain words, one claim a sentence."
     s, out = summary, []
@@ -43,26 +40,10 @@ def sentences(summary: dict) -> list[str]:
         else:
             out.append(f"{name}: no faces.")
     gap = s["notebook"]["equalized_odds_score"]
-    out.append(f"The recall gap, which the reference notebook calls equalized odds score, is {_number(gap)}.")
-    overall = s["overall_bias"]
-    if overall["value"] is None:
-        out.append("The overall bias score is not estimable: it needs misclassified faces with landmarks of both genders.")
-    else:
-        more = overall["p_value"] < 0.05
-        verdict = "more than chance alone would give" if more else "no more than chance alone would often give"
-        out.append(
-            f"The overall bias score is {overall['value']:.3f}; chance alone gives {overall['noise_floor']:.3f} on average with "
-            f"these counts (p = {overall['p_value']:.3g}): {verdict}."
-        )
-    strong = {r: v for r, v in s["regions"].items() if v["p_holm"] is not None and v["p_holm"] < 0.05}
-    for name, region in strong.items():
-        low, high = region["difference"]["interval"]
-        out.append(
-            f"When it errs, the model looks at the {name.replace('_', ' ')} of women more or less often than of men by "
-            f"{region['difference']['value']:+.2f} (95 % interval {low:+.2f} to {high:+.2f}, p = {region['p_holm']:.2g} after Holm)."
-        )
-    if not strong:
-        out.append("For no single region is there evidence of a difference between the genders after correction for the search.")
+    out.append(f"The recall gap, which the reference notebook calls equalized odds score, is {number(gap)}.")
+    out += [line[0].upper() + line[1:] for line in s["verdict"]["sentences"]]
+    if s["slices"]["worst"]:
+        out.append(f"Mistakes gather where {'; and where '.join(s['slices']['worst'])}.")
     if s["n_without_landmarks"]:
         out.append(f"In {s['n_without_landmarks']:,} faces no landmarks were found; they are in no region figure.")
     return out + [w[0].upper() + w[1:] + "." for w in s["warnings"]]
@@ -76,12 +57,12 @@ def region_table(summary: dict) -> pd.DataFrame:
         row = {}
         for g in sorted(groups):
             row[f"{g} looked there"] = f"{region[g]['numerator']} of {region[g]['denominator']}"
-            row[f"{g} share"] = _number(region[g]["probability"])
-        low, high = region["difference"]["interval"]
-        row[f"difference {region['difference']['of']}"] = _number(region["difference"]["value"])
-        row["95 % interval"] = "" if low is None else f"{low:+.3f} to {high:+.3f}"
-        row |= {"p": _number(region["p_value"]), "p after Holm": _number(region["p_holm"])}
-        row["notebook's bias score"] = _number(summary["notebook"]["feature_bias_scores"][name])
+            row[f"{g} share"] = number(region[g]["probability"])
+        row[f"difference {region['difference']['of']}"] = number(region["difference"]["value"])
+        row["95 % interval"] = around(region["difference"]["interval"], sign=True)
+        row |= {"p": number(region["p_value"]), "p after Holm": number(region["p_holm"])}
+        row |= {f"{g}, rightly classified": number(region["correct"][g]["probability"]) for g in sorted(groups) if "correct" in region}
+        row["notebook's bias score"] = number(summary["notebook"]["feature_bias_scores"][name])
         rows[name.replace("_", " ")] = row
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -90,9 +71,7 @@ def _tables(audit):
     s = audit.summary
     rows = {}
     for group, v in s["groups"].items():
-        low, high = v["recall"]["interval"]
-        around = "" if low is None else f"{low:.3f} to {high:.3f}"
-        recall = {"recall": _number(v["recall"]["value"]), "95 % interval": around}
+        recall = {"recall": number(v["recall"]["value"]), "95 % interval": around(v["recall"]["interval"])}
         rows[group] = {"faces": v["n"], "misclassified": v["misclassified"]} | recall
     groups, rejected = pd.DataFrame(rows).T, audit.rejected
     used = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in s["settings"].items()}
@@ -100,6 +79,11 @@ def _tables(audit):
     parts = [
         ("Who is recognised", groups),
         ("Where the model looks when it errs", region_table(s)),
+        ("What hiding each region does", gap_table(s["regional_gap"])),
+        ("Mass of the map by area (1: as an even map)", attention_table(s["attention"])),
+        *((f"Rates by {by.removeprefix('by_').replace('_', ' ')}", group_table(s["fairness"], by)) for by in s["fairness"]),
+        ("Fairness metrics (positive class FEMALE)", metric_table(s["fairness"])),
+        ("Where mistakes gather, counted on faces that the search did not see", slice_table(s["slices"])),
         ("How far faces got", pd.DataFrame(s["coverage"]).T),
         (f"Rejected files ({len(rejected):,}), the commonest reasons", reasons.head(20)),
         ("Settings", pd.Series(used, name="value").to_frame()),
@@ -160,6 +144,10 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
         ("Confusion matrix", plots.confusion_matrix(faces["true_gender"], faces["predicted_gender"], names)),
         ("Where the model looks when it errs", plots.region_shares(s["regions"])),
     ]
+    if s["regional_gap"]:
+        misled = {name: v["misled"] for name, v in s["regional_gap"].items()}
+        words = "share of all faces that err with this region speaking most against the truth"
+        figures.append(("Which region misleads the model", plots.region_shares(misled, label=words, whole=False)))
     if show_faces and s["n_misclassified"]:
         pictures, titles, heat, boxes = example_faces(audit)
         if pictures:
@@ -173,7 +161,9 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     title = f"Audit of {s['model']['file']}"
     note = (
         "Gender is as recorded in the labels. Intervals are 95 %, Wilson for a share and Newcombe for a difference; p-values are "
-        "Fisher's exact test. A map shows where the class's score is sensitive; it does not prove that the region caused the mistake."
+        "Fisher's exact test, corrected by Holm over the regions. A map shows where the class's score is sensitive; what hiding a region does stands beside it. "
+        f"A region is named biased where {s['verdict']['rests_on'].removeprefix('a region is named where ')}. "
+        f"Weak evidence is {s['verdict']['thresholds']['weak evidence']}, strong {s['verdict']['thresholds']['strong evidence']}."
     )
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

@@ -53,6 +53,7 @@ class Settings:
     distance: str = _in("regions")
     overlap: str = _in("regions", ("activation", "region", "union"))
     min_overlap: float = _in("regions", low=0, high=1)
+    occlusion_fill: str = _in("occlusion", ("mean", "blur", "off"))
     landmarker: str = _in("landmarks")
     timeout: float = _in("landmarks", low=0.1)
     workers: int = _in("engine", low=0, high=256)
