@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .classifiers import KerasClassifier, import_keras, quiet_stderr
+from .classifiers import KerasClassifier, import_keras
 from .errors import ModelError
 from .images import fit
+from .keras_graphs import quiet_stderr
 from .landmarks import Landmarker
 from .settings import N_LANDMARKS
 from .synthetic import CUE_REGIONS, draw_faces
