@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .attention import region_attention, top_region
-from .classifiers import KerasClassifier, import_keras
+from .classifiers import KerasClassifier
 from .evidence import difference_interval, proportion_interval, region_evidence
 from .fairness import divide, notebook_scores
 from .findings import region_findings
@@ -172,7 +172,6 @@ def validate(
         for number, region in enumerate(regions):
             for distractors in design["distractors"]:
                 suite = Suite(region, distractors)
-                import_keras().utils.set_random_seed(seed)
                 network = fresh_copy(classifier) if classifier else small_network(shape)
                 trained = train(network, pool, suite, classes, seed, design["epochs"])
                 for group in (("FEMALE", "MALE")[(number + seed) % 2], "both", "none"):
