@@ -30,7 +30,9 @@ def proportion_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95) -
     return np.stack([np.asarray(low, float), np.asarray(high, float)], axis=-1)
 
 
-def difference_interval(count1, n1, count2, n2, level: float = 0.95) -> np.ndarray:
+def difference_interval(
+    count1: np.ndarray, n1: np.ndarray, count2: np.ndarray, n2: np.ndarray, level: float = 0.95
+) -> np.ndarray:
     """Newcombe's interval of count1/n1 - count2/n2, (..., 2); NaN where one of them is empty. Source: Newcombe 1998, method 10.
 
     >>> difference_interval(56, 70, 48, 80).round(4).tolist()

@@ -8,9 +8,7 @@ import pytest
 from identiface_audit.attention import top_region
 from identiface_audit.audit import audit
 from identiface_audit.classifiers import load_classifier
-from identiface_audit.errors import LandmarkerError
 from identiface_audit.images import fit
-from identiface_audit.landmarks import find_landmarker
 from identiface_audit.planted import Suite, draw_pool, fresh_copy, small_network, train
 from identiface_audit.report import write_report
 from identiface_audit.sanity import edge_maps, sanity_check, shuffled, similarity
@@ -19,14 +17,6 @@ from identiface_audit.synthetic import DEMO_PLANT, DEMO_RELIABILITY, demo_model,
 from identiface_audit.validity import interval_coverage, null_alarms, validate, write_validation
 
 CLASSES = ["FEMALE", "MALE"]
-
-
-@pytest.fixture(scope="module")
-def landmarker():
-    try:
-        return str(find_landmarker())
-    except LandmarkerError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
