@@ -77,7 +77,7 @@ function painter() {
       context.drawImage(scratch, x, y, w, h);
       context.globalAlpha = 1;
     }
-    const sx = w / look.width, sy = h / look.height, thin = Math.max(1, side / 90);
+    const sx = w / look.width, sy = h / look.height, thin = Math.max(1, side / 170);
     const box = (b, colour, width, dash) => {
       const line = [x + b[0] * sx, y + b[1] * sy, (b[2] - b[0]) * sx, (b[3] - b[1]) * sy];
       context.setLineDash(dash ? [3 * thin, 2 * thin] : []);
@@ -187,7 +187,8 @@ function render({ model, el, signal }) {
   let place = null; // face row -> position, made when needed
   const positionOf = row => (place ??= new Map(Array.from(rows, (r, i) => [r, i]))).get(row);
   const ratio = () => Math.min(2, window.devicePixelRatio || 1);
-  const pitch = () => ({ x: side + 2 * EDGE + GAP, y: side + 2 * EDGE + CAPTION + GAP });
+  const step = () => side + 2 * EDGE + GAP;
+  const pitch = () => ({ x: Math.max(step(), rows.length >= columns ? Math.floor((list.clientWidth + GAP) / columns) : 0), y: step() + CAPTION });
 
   function refresh() {
     const style = getComputedStyle(root), names = model.get("lut_names"), [height, width] = model.get("input_shape");
@@ -266,7 +267,7 @@ function render({ model, el, signal }) {
     const width = list.clientWidth;
     if (!width) return;
     const top = first * columns; // the same face stays on top when the width changes
-    columns = Math.max(1, Math.floor((width + GAP) / pitch().x));
+    columns = Math.max(1, Math.floor((width + GAP) / step()));
     spacer.style.height = `${Math.ceil(rows.length / columns) * pitch().y}px`;
     list.style.maxHeight = `${model.get("height")}px`;
     list.style.height = rows.length ? `${Math.min(model.get("height"), Math.ceil(rows.length / columns) * pitch().y + 2)}px` : "auto";
@@ -275,7 +276,7 @@ function render({ model, el, signal }) {
     for (const cell of cells.values()) spare.push(cell), (cell.element.style.display = "none");
     cells.clear();
     list.scrollTop = Math.floor(top / columns) * pitch().y;
-    layout();
+    big.hidden ? layout() : go(at);
   }
 
   // --- questions to the kernel, one at a time
@@ -470,11 +471,10 @@ function render({ model, el, signal }) {
   let whole = null;
   function open(position) {
     go(position);
-    const widthBefore = list.clientWidth;
     big.hidden = false;
     hideTip();
     magnify();
-    if (list.clientWidth !== widthBefore) measure(), go(position);
+    measure();
   }
   function shut() {
     big.hidden = true;

@@ -91,7 +91,7 @@ class FacePages:
             raise ValueError(f"faces {faces!r} is not one of {', '.join(FACES)}")
         self.audit, self.faces, self.settings = audit, faces, settings
         self.shape = tuple(audit.summary["model"]["input_shape"][:2])
-        self.regions = region_set(audit.summary["settings"]["region_set"])
+        self.regions = _regions(audit)
         self.replaced: dict[int, tuple] = {}
         names = audit.column_names
         self._columns = [*_PLAIN, *(n for n in names if n.startswith("score_")), *(["occlusion_drop"] if "occlusion_drop" in names else [])]
@@ -171,6 +171,14 @@ class FacePages:
             return [tuple(v.values()) for v in found]
         return [(n, v) for n, v in zip([*self.regions, "background", "other_face"], found, strict=False) if v is not None and np.isfinite(v)]
 
+# %% ../../nbs/widgets/00_grid.ipynb #3e499d35
+def _regions(audit):
+    "{region: landmark indices}; without indices where the audit used a file of regions that is gone."
+    try:
+        return region_set(audit.summary["settings"]["region_set"])
+    except AuditError:
+        return {name.removeprefix("region_"): [] for name in audit.column_names if name.startswith("region_")}
+
 # %% ../../nbs/widgets/00_grid.ipynb #11ac495f
 COLOUR_MAPS = ("jet", "viridis", "inferno", "coolwarm", "gray")
 LAYERS = ("faces", "heat", "activation", "landmarks", "kept", "polygons")
@@ -195,7 +203,7 @@ class FaceGrid(anywidget.AnyWidget):
     """
 
     _esm = read_static("grid.js")
-    _css = read_static("grid.css")
+    _css = read_static("theme.css") + read_static("grid.css")
     order = t.Bytes().tag(sync=True)
     selected = t.List(t.Int(), help="rows that are chosen").tag(sync=True)
     active = t.Int(-1, help="row to magnify").tag(sync=True)
