@@ -16,6 +16,17 @@ ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--d
 ARGS += ["--disable-component-update", "--disable-sync", "--force-color-profile=srgb"]
 
 
+# Voila's own template asks a CDN for Font Awesome; this one is that template without it.
+QUIET = """{%- extends 'voila/templates/lab/index.html.j2' -%}
+{% import "spinner.macro.html.j2" as spinner %}
+{%- block notebook_css -%}
+{{ resources.include_js("static/voila-style.js") }}
+{{ spinner.css() }}
+{{ super.super() }}
+{%- endblock notebook_css -%}
+"""
+
+
 def find_chromium():
     "Path of Debian's, Ubuntu's or Google's browser; None where there is none."
     chosen = os.environ.get("IDENTIFACE_CHROMIUM")
@@ -63,7 +74,7 @@ def notebook(path, source):
 def serve(application, folder, *options, ready="/"):
     "`python -m application` on `folder`; yields its address; ended by its own handle."
     port = free_port()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1", "IPYTHONDIR": str(Path(folder) / ".ipython")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1", "JUPYTER_PATH": str(Path(folder) / "share"), "IPYTHONDIR": str(Path(folder) / ".ipython")}
     log = open(Path(folder) / f"{application}.log", "w")
     command = [sys.executable, "-m", application, *[o.format(port=port) for o in options]]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -88,9 +99,18 @@ def serve(application, folder, *options, ready="/"):
 
 def voila(folder, tracebacks=False):
     "Voilà over the notebooks of `folder`."
+    template = Path(folder) / "share" / "voila" / "templates" / "quiet"
+    template.mkdir(parents=True, exist_ok=True)
+    (template / "conf.json").write_text('{"base_template": "lab"}')
+    (template / "index.html.j2").write_text(QUIET)
     settings = {
         "Voila": {"tornado_settings": {"disable_check_xsrf": True}},
-        "VoilaConfiguration": {"show_tracebacks": tracebacks, "extension_denylist": ["@jupyter-notebook/lab-extension"]},
+        "VoilaConfiguration": {
+            "show_tracebacks": tracebacks,
+            "template": "quiet",
+            "allow_theme_override": "YES",
+            "extension_denylist": ["@jupyter-notebook/lab-extension"],
+        },
     }
     (Path(folder) / "voila.json").write_text(json.dumps(settings))
     return serve("voila", folder, "--no-browser", "--port={port}", "--Voila.ip=127.0.0.1", ".", ready="/voila/static/voila.js")
@@ -103,21 +123,36 @@ def lab(folder, application="jupyterlab"):
     return serve(application, folder, *options, ready="/api")
 
 
-def large_audit(small, folder, n=23_708):
-    "A finished audit of `n` rows that repeats the shards of the finished audit `small`; returns its folder."
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def variant(small, folder, rows, change=None):
+    """A finished audit of `rows` of the finished audit `small`, in that order; rows may repeat.
 
-    small, folder = Path(small), Path(folder)
-    (folder / "faces").mkdir(parents=True, exist_ok=True)
-    parts = sorted((small / "faces").glob("part-*.parquet"))
-    whole = pa.concat_tables([pq.read_table(p, partitioning=None) for p in parts])
-    whole = whole.replace_schema_metadata(pq.read_schema(parts[0]).metadata)
-    for i, start in enumerate(range(0, n, 256)):
-        rows = [(start + k) % len(whole) for k in range(min(256, n - start))]
-        pq.write_table(whole.take(rows), folder / "faces" / f"part-{i:05d}.parquet", compression="zstd")
-    summary = json.loads((small / "audit.json").read_text())
-    wrong = sum(whole["true_gender"][i % len(whole)].as_py() != whole["predicted_gender"][i % len(whole)].as_py() for i in range(n))
-    (folder / "audit.json").write_text(json.dumps(summary | {"n_faces": n, "n_misclassified": wrong}))
-    shutil.copy(small / "rejected.csv", folder)
-    return folder
+    `change` gets the table and gives another: names, predictions. The summary is made anew by the stage that makes it.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    from identiface_audit.audit import Audit
+    from identiface_audit.regions import region_set
+    from identiface_audit.store import Store
+    from identiface_audit.summary import summarize
+    from identiface_audit.widgets.live import saved_settings
+
+    old, store = Audit(small), Store(folder)
+    whole = old.store.table().combine_chunks()
+    whole = change(whole) if change else whole
+    (Path(folder) / "faces").mkdir(parents=True)
+    for i, start in enumerate(range(0, len(rows), 256)):
+        store.write(i, whole.take(pa.array(rows[start : start + 256])), old.store.meta(0))
+    s, settings = old.summary, saved_settings(old)
+    rejected = pd.DataFrame(columns=["image_path", "reason"])
+    summary = summarize(store, settings, list(region_set(settings.region_set)), s["model"], s["faces_folder"], rejected)
+    store.write_summary(summary | {"seconds": {}}, rejected)
+    return Path(folder)
+
+
+def large_audit(small, folder, n=23_708):
+    "A finished audit of `n` rows that repeats those of `small`."
+    from identiface_audit.audit import Audit
+
+    known = Audit(small).summary["n_faces"]
+    return variant(small, folder, [i % known for i in range(n)])

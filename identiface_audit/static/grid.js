@@ -206,7 +206,7 @@ function render({ model, el, signal }) {
     draw(cell.context, face, cell.canvas.width, look);
     if (cell.told === face.facts) return;
     cell.told = face.facts;
-    cell.caption.textContent = face.caption;
+    cell.caption.textContent = side < 84 ? face.brief : face.caption;
     cell.element.classList.toggle("idf-wrong", !!face.wrong);
     cell.element.setAttribute("aria-label", face.said);
   }
@@ -569,6 +569,7 @@ function render({ model, el, signal }) {
   sized.observe(list);
   for (const still of document.querySelectorAll(`.idf-still-${model.get("uid")}`)) (still.closest(".jp-OutputArea-child") || still).style.display = "none";
   refresh(), measure(), tell();
+  changed["change:active"]();
 
   return () => {
     for (const [name, act] of Object.entries(changed)) model.off(name, act);

@@ -56,10 +56,12 @@ function render({ model, el, signal }) {
     const td = make(column.head ? "th" : "td", { scope: column.head && "row", class: column.kind === "text" ? "idf-text" : "idf-right", title: whole.title });
     if (whole.swatch) td.append(make("i", { class: "idf-swatch", style: `background:${whole.swatch}` }));
     if (whole.shade != null) td.style.background = `color-mix(in srgb, var(--idf-brand) ${Math.round(55 * whole.shade)}%, transparent)`;
-    if (whole.click) {
-      const button = make("button", { type: "button", class: "idf-number-button", text, "data-row": i, "data-column": column.key, "aria-label": `${name}, ${column.label}: ${text}. Show the faces`, "aria-pressed": String(model.get("pressed") === `${i}:${column.key}`) });
-      td.append(button);
-    } else if (text || column.kind !== "range") td.append(make("span", { text, style: "white-space:pre-line" }));
+    const press = (key, shown, label) => make("button", { type: "button", class: "idf-number-button", text: shown, "data-row": i, "data-column": key, "aria-label": `${name}, ${label}: ${shown}. Show the faces`, "aria-pressed": String(model.get("pressed") === `${i}:${key}`) });
+    if (whole.counts) {
+      const parts = whole.counts.flatMap(c => [" of ", c.click ? press(c.key, c.text, c.label) : make("span", { text: c.text })]).slice(1);
+      td.append(make("div", {}, ...parts), make("span", { text }));
+    } else if (whole.click) td.append(press(column.key, text, column.label));
+    else if (text || column.kind !== "range") td.append(make("span", { text, style: "white-space:pre-line" }));
     if (column.domain && whole.v != null) td.append(interval(whole, column.domain));
     return td;
   }

@@ -185,7 +185,7 @@ class AuditApp(w.VBox):
             classes = ",".join(s["model"]["class_names"])
             self.run = RunPanel(self.border, self.use, s["faces_folder"], str(self._model or ""), str(self.audit.folder), classes)
             pages.append(w.VBox([self.run, ExportPanel(self.border, self.audit, self.choice, self._faces == "show")]))
-            titles.append("Run and export")
+            titles.append("Run")
         self.tabs = w.Tab(pages, titles=titles)
         self.tabs.observe(self.border.guard(lambda change: self.show(change["new"])), "selected_index")
         self.tabs.selected_index = 0

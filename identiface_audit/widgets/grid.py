@@ -71,7 +71,8 @@ def _said(row: dict, faces: str) -> dict:
     verdict = "taken for" if wrong else "recognised as"
     said = f"{row['true_gender']} {verdict} {row['predicted_gender']}{sure}, " + "".join(f"{k} {v}, " for k, v in known if v is not None)
     caption = f"{'✗' if wrong else '✓'} {row['predicted_gender']}{sure}"
-    return {"caption": caption, "wrong": bool(wrong), "name": name, "facts": facts, "said": f"{said}looked at {regions}"}
+    brief = f"{'✗' if wrong else '✓'}{sure}"
+    return {"caption": caption, "brief": brief, "wrong": bool(wrong), "name": name, "facts": facts, "said": f"{said}looked at {regions}"}
 
 # %% ../../nbs/widgets/00_grid.ipynb #8e53b4cf
 _PLAIN = ("image_path", "age", "true_gender", "race", "predicted_gender", "faces_found", "map_empty", "duplicate_of")

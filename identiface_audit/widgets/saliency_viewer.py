@@ -44,7 +44,7 @@ class SaliencyViewer(LiveViewer):
         )  # fmt: skip
         self.threshold = dropdown("Threshold", THRESHOLDS, s.threshold, layout={"width": "190px"})
         bind(self, self.changed)
-        self.compare = self.button(f"Compare methods on {_COMPARED} faces", self._compare, disabled=not self.model, layout={"width": "auto"})
+        self.compare = self.button(f"Compare methods on {_COMPARED} faces", self._explain, disabled=not self.model, layout={"width": "auto"})
         hint = f"Maps by {s.method} for the class that is {s.explain}." if s.explain in ("true", "predicted") else f"Maps by {s.method} for {s.explain}."
         more = "" if self.model else " To compare methods, give the model: SaliencyViewer(audit, model=FILE)."
         self.progress = w.HTML(hint + more)
@@ -54,7 +54,7 @@ class SaliencyViewer(LiveViewer):
     def _controls(self):
         return {"percentile": self.percentile, "threshold": self.threshold}
 
-    def _compare(self):
+    def _explain(self):
         rows = [int(r) for r in (self.choice.selected or self.choice.rows)[:_COMPARED]]
         if not rows:
             return self.say("No face is shown that could be explained.")

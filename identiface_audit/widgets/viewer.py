@@ -126,7 +126,7 @@ class Border:
             except AuditError as error:
                 self.say(str(error))
             except Exception as error:
-                _log.exception("%s failed", act)
+                _log.exception("%s failed", getattr(act, "__qualname__", act))
                 self.say(f"This did not work: {one_line(error)} ({type(error).__name__}). It is a defect; the log has the details.")
             else:
                 return out
