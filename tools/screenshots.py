@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import chromium, large_audit, notebook, variant, voila, watch  # noqa: E402
 
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+WIDE, TALL, PHONE = {"width": 1280, "height": 760}, {"width": 1280, "height": 1130}, {"width": 390, "height": 1700}
 OPEN = "from identiface_audit.audit import Audit\nimport IPython.display as d\naudit = Audit({audit!r})\n"
 
 
@@ -30,16 +30,16 @@ SHOTS = {  # name: (audit, source, viewport, theme)
     "grid_dark": ("demo", viewer("grid", "FaceGrid", then="it.layers = ['faces', 'landmarks', 'kept', 'polygons']; it.selected = [1, 2, 9]"), WIDE, "dark"),
     "faces": ("demo", viewer("faces_viewer", "FacesViewer", then="it.by.value = 'gender and race'"), WIDE, "light"),
     "predictions": ("demo", viewer("predictions_viewer", "PredictionsViewer"), WIDE, "light"),
-    "saliency": ("demo", viewer("saliency_viewer", "SaliencyViewer", then="it.percentile.value = 80"), WIDE, "light"),
-    "methods": ("demo", "from identiface_audit.synthetic import demo_model\n" + viewer("saliency_viewer", "SaliencyViewer", ", model=demo_model()", "it.compare.click()"), WIDE, "light"),
-    "regions_viewer": ("demo", viewer("regions_viewer", "RegionsViewer"), WIDE, "light"),
-    "bias": ("demo", viewer("bias_viewer", "BiasViewer"), WIDE, "light"),
+    "saliency": ("demo", viewer("saliency_viewer", "SaliencyViewer", then="it.percentile.value = 80"), TALL, "light"),
+    "methods": ("demo", "from identiface_audit.synthetic import demo_model\n" + viewer("saliency_viewer", "SaliencyViewer", ", model=demo_model()", "it.compare.click()"), TALL, "light"),
+    "regions_viewer": ("demo", viewer("regions_viewer", "RegionsViewer"), TALL, "light"),
+    "bias": ("demo", viewer("bias_viewer", "BiasViewer"), TALL, "light"),
     "validity": ("demo", viewer("validity_viewer", "ValidityViewer"), WIDE, "light"),
-    "app": ("demo", APP.format("it.show('Bias')\n" + CLICK), WIDE, "light"),
+    "app": ("demo", APP.format("it.show('Bias')\n" + CLICK), TALL, "light"),
     "app_dark": ("demo", APP.format("it.show('Predictions')"), WIDE, "dark"),
-    "app_run": ("demo", APP.format("it.show('Faces'); it.tabs.selected_index = 6"), WIDE, "light"),
+    "app_run": ("demo", APP.format("it.show('Faces'); it.tabs.selected_index = 6; it.run.faces.value = 'faces'; it.run.model.value = 'my_model.keras'; it.run.out.value = 'audit'"), WIDE, "light"),
     "app_phone": ("demo", APP.format("it.show('Bias')"), PHONE, "light"),
-    "app_large": ("large", APP.format("it.show('Saliency')"), WIDE, "light"),
+    "app_large": ("large", APP.format("it.show('Saliency')"), TALL, "light"),
     "app_one_face": ("one", APP.format("it.show('Bias')"), WIDE, "light"),
     "app_no_mistakes": ("right", APP.format("it.show('Bias')"), WIDE, "light"),
     "app_long_names": ("long", APP.format("it.show('Predictions'); it.grid.active = 0"), WIDE, "light"),

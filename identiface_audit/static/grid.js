@@ -15,6 +15,8 @@ function make(tag, attributes = {}, ...children) {
     if (name === "text") element.textContent = value;
     else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
   }
+  // JupyterLab and Notebook give keys to their own commands first, unless the element in focus says this
+  if (["BUTTON", "INPUT", "SELECT"].includes(element.tagName) || element.tabIndex >= 0) element.setAttribute("data-lm-suppress-shortcuts", "true");
   element.append(...children);
   return element;
 }
@@ -58,10 +60,6 @@ function painter() {
       else {
         context.fillStyle = look.ground;
         context.fillRect(x, y, w, h);
-        context.fillStyle = look.ink;
-        context.font = `${Math.max(9, side / 9)}px system-ui, sans-serif`;
-        context.textAlign = "center";
-        wrapped(context, face.reason || "", side / 2, side / 2, side * 0.9, Math.max(11, side / 7.5));
       }
     }
     if (look.layers.has("heat") && face.heat) {
@@ -107,17 +105,25 @@ function painter() {
     if (look.layers.has("kept")) for (const b of face.around || []) if (kept.has(b[4])) box(b, of(b[4]), 2 * thin);
     if (look.layers.has("activation")) for (const b of face.boxes || []) box(b, of(b[4]), 1.5 * thin);
     context.setLineDash([]);
+    if (look.layers.has("faces") && face.reason) wrapped(context, face.reason, side, look);
   };
 }
 
-function wrapped(context, text, x, y, width, step) {
-  const lines = [];
+/** Why there is no picture, in the middle of where it would be. */
+function wrapped(context, text, side, look) {
+  const lines = [], width = side * 0.9, step = Math.max(12, side / 7.5);
+  context.font = `600 ${Math.max(10, side / 9)}px system-ui, sans-serif`;
+  context.textAlign = "center";
   for (const word of text.split(" ")) {
     const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
     if (lines.length && context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
     else lines.push(word);
   }
-  lines.slice(0, 5).forEach((line, i, all) => context.fillText(line, x, y + (i - (all.length - 1) / 2) * step + step / 3, width));
+  const shown = lines.slice(0, 5);
+  context.fillStyle = look.ground;
+  context.fillRect(0, side / 2 - (shown.length * step) / 2, side, shown.length * step);
+  context.fillStyle = look.ink;
+  shown.forEach((line, i) => context.fillText(line, side / 2, side / 2 + (i - (shown.length - 1) / 2) * step + step / 3, width));
 }
 
 /** Named points of one face from int16 shares times 8192; null where there are none. */
@@ -141,7 +147,7 @@ function render({ model, el, signal }) {
   // --- what stands on the page
   const status = make("span", { class: "idf-status", role: "status", "aria-live": "polite" });
   const clear = make("button", { class: "idf-button", type: "button", text: "Clear selection", hidden: true });
-  const bar = make("div", { class: "idf-bar", role: "group", "aria-label": "How the faces are drawn" });
+  const bar = make("div", { class: "idf-bar", role: "group", "aria-label": "How the faces are drawn", hidden: !model.get("toolbar") });
   const alert = make("div", { class: "idf-alert", role: "alert", hidden: true });
   const spacer = make("div", { class: "idf-spacer", role: "presentation" });
   const empty = make("div", { class: "idf-empty", hidden: true });
@@ -149,7 +155,7 @@ function render({ model, el, signal }) {
   const keys = make("span", { class: "idf-hidden", id: id("keys"), text: "Arrow and page keys move, space selects, shift extends, Enter magnifies, Escape closes." });
   const big = make("section", { class: "idf-big", "aria-label": "One face, magnified", hidden: true });
   const tip = make("div", { class: "idf-tip", role: "tooltip", id: id("tip"), hidden: true });
-  const root = make("div", { class: "idf-grid", "data-lm-suppress-shortcuts": "true" }, bar, make("div", { class: "idf-line" }, status, clear), alert, make("div", { class: "idf-main" }, list, big), tip, keys);
+  const root = make("div", { class: "idf-grid" }, bar, make("div", { class: "idf-line" }, status, clear), alert, make("div", { class: "idf-main" }, list, big), tip, keys);
   el.append(root);
 
   // --- how faces are drawn: everything here acts without the kernel
@@ -567,7 +573,12 @@ function render({ model, el, signal }) {
     measure();
   });
   sized.observe(list);
-  for (const still of document.querySelectorAll(`.idf-still-${model.get("uid")}`)) (still.closest(".jp-OutputArea-child") || still).style.display = "none";
+  // the picture for places where nothing runs: it ends as this widget's own poster does
+  const poster = bytes(model.get("poster")), whole3 = poster.length - (poster.length % 3 || 3);
+  const ending = poster.length > 60 && btoa(String.fromCharCode(...poster.slice(whole3 - 48)));
+  for (const still of document.querySelectorAll('img[src^="data:image/jpeg"]')) {
+    if (ending && still.src.trim().endsWith(ending)) (still.closest(".jp-OutputArea-child") || still).style.display = "none";
+  }
   refresh(), measure(), tell();
   changed["change:active"]();
 

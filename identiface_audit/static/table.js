@@ -7,6 +7,8 @@ function make(tag, attributes = {}, ...children) {
     if (name === "text") element.textContent = value;
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
+  // JupyterLab and Notebook give keys to their own commands first, unless the element in focus says this
+  if (["BUTTON", "INPUT", "SELECT"].includes(element.tagName) || element.tabIndex >= 0) element.setAttribute("data-lm-suppress-shortcuts", "true");
   element.append(...children);
   return element;
 }
@@ -46,7 +48,7 @@ function interval(cell, [low, high]) {
 
 function render({ model, el, signal }) {
   const off = signal ? null : new AbortController(), live = { signal: signal || off.signal };
-  const root = make("div", { class: "idf-table", "data-lm-suppress-shortcuts": "true" });
+  const root = make("div", { class: "idf-table" });
   el.append(root);
   let sort = model.get("sort");
 
@@ -61,8 +63,10 @@ function render({ model, el, signal }) {
       const parts = whole.counts.flatMap(c => [" of ", c.click ? press(c.key, c.text, c.label) : make("span", { text: c.text })]).slice(1);
       td.append(make("div", {}, ...parts), make("span", { text }));
     } else if (whole.click) td.append(press(column.key, text, column.label));
-    else if (text || column.kind !== "range") td.append(make("span", { text, style: "white-space:pre-line" }));
+    else if (text || column.kind !== "range") td.append(make("span", { text, style: text.includes("\n") && "white-space:pre-line" }));
     if (column.domain && whole.v != null) td.append(interval(whole, column.domain));
+    if (column.stack) td.classList.add("idf-stack");
+    if (column.head && text.length < 28) td.style.whiteSpace = "nowrap";
     return td;
   }
 

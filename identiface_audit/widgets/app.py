@@ -29,8 +29,8 @@ from .saliency_viewer import SaliencyViewer
 from .validity_viewer import ValidityViewer
 from .viewer import Border, Choice, Viewer, controls, light_table, linked_grid, side_by_side
 
-# %% ../../nbs/widgets/11_app.ipynb #15cc25fe
-def _field(label, value="", hint="", width="100%"):
+# %% ../../nbs/widgets/11_app.ipynb #8a2b04e5
+def _field(label, value="", hint="", width="98%"):
     return w.Text(description=label, value=value, placeholder=hint, style={"description_width": "90px"}, layout={"width": width}, continuous_update=False)
 
 
@@ -210,7 +210,8 @@ class AuditApp(w.VBox):
     def _head(self):
         s = self.audit.summary
         n, wrong = s["n_faces"], s["n_misclassified"]
-        line = f"<b>{escape(s['model']['file'])}</b>: {n:,} faces, {wrong:,} misclassified ({wrong / n:.1%}), {s['n_rejected']:,} files rejected"
+        faces = "face" if n == 1 else "faces"
+        line = f"<b>{escape(s['model']['file'])}</b>: {n:,} {faces}, {wrong:,} misclassified ({wrong / n:.1%}), {s['n_rejected']:,} files rejected"
         warnings = "".join(f'<div class="idf-message">{escape(text)}</div>' for text in s.get("warnings", ()))
         return w.HTML(line + warnings)
 
@@ -225,5 +226,5 @@ class AuditApp(w.VBox):
 
     def _ipython_display_(self) -> None:
         if self.grid is None:
-            return show_with_picture(self, [], "<p>An audit can be made here when the notebook runs.</p>")
-        show_with_picture(self, [self.grid.uid], still_picture(self.grid.poster, repr(self.audit), self.grid.uid))
+            return show_with_picture(self, still_picture(b"", "An audit can be made here when the notebook runs"))
+        show_with_picture(self, still_picture(self.grid.poster, repr(self.audit)))

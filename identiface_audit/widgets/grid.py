@@ -13,11 +13,9 @@ import base64
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import anywidget
 import numpy as np
@@ -156,7 +154,7 @@ class FacePages:
     def _picture(self, path, side):
         "(JPEG, reason why there is none)."
         if self.faces == "hide":
-            return b"", "hidden"
+            return b"", ""
         try:
             return thumbnail(decode(read_bytes(Path(self.audit.summary["faces_folder"]) / path)), side, self.faces), ""
         except FacesError as reason:
@@ -221,8 +219,8 @@ class FaceGrid(anywidget.AnyWidget):
     luts = t.Bytes().tag(sync=True)
     colours = t.Dict().tag(sync=True)
     input_shape = t.List(t.Int()).tag(sync=True)
+    toolbar = t.Bool(True, help="whether the sliders are shown").tag(sync=True)
     poster = t.Bytes().tag(sync=True)
-    uid = t.Unicode().tag(sync=True)
 
     def __init__(self, audit: "Audit", rows: Sequence[int] | None = None, faces: str = "show", **traits: Any):
         self.pages = FacePages(audit, faces)
@@ -230,7 +228,7 @@ class FaceGrid(anywidget.AnyWidget):
         colours = {name: region_colour(name) for name in self.pages.regions}
         super().__init__(
             order=rows.astype("<i4").tobytes(), luts=_tables(COLOUR_MAPS), colours=colours, input_shape=list(self.pages.shape),
-            uid=uuid4().hex[:12], poster=contact_sheet(self.pages, rows[:12]), **traits,
+            poster=contact_sheet(self.pages, rows[:12]), **traits,
         )  # fmt: skip
         self.on_msg(self._asked)
 
@@ -264,7 +262,7 @@ class FaceGrid(anywidget.AnyWidget):
         self.send(message | {"type": kind, "id": question.get("id")}, buffers)
 
     def _ipython_display_(self) -> None:
-        show_with_picture(self, [self.uid], still_picture(self.poster, self.label, self.uid))
+        show_with_picture(self, still_picture(self.poster, self.label))
 
 # %% ../../nbs/widgets/00_grid.ipynb #07389318
 def contact_sheet(pages: FacePages, rows: Sequence[int], columns: int = 6, side: int = 96) -> bytes:
@@ -292,19 +290,17 @@ def contact_sheet(pages: FacePages, rows: Sequence[int], columns: int = 6, side:
     return out.getvalue()
 
 
-def still_picture(poster: bytes, label: str, uid: str) -> str:
-    "HTML of a picture that the living widget `uid` hides."
-    if not poster:
-        return f'<p class="idf-still-{uid}">{escape(label)}: no faces</p>'
-    data = base64.b64encode(poster).decode()
-    return f'<img class="idf-still-{uid}" alt="{escape(label)}: the first of them, with map and boxes" src="data:image/jpeg;base64,{data}">'
+def still_picture(poster: bytes, label: str) -> dict[str, str]:
+    "What to show of a widget where nothing runs, by MIME type; the living widget hides the picture, which it knows by its last bytes."
+    picture = {"image/jpeg": base64.b64encode(poster).decode()} if poster else {}
+    return picture | {"text/plain": label if poster else f"{label}: no faces"}
 
 
-def show_with_picture(widget: Any, uids: Sequence[str], still: str) -> None:
-    "Display `widget`, and before it the HTML `still`, which the widget hides where it lives."
+def show_with_picture(widget: Any, still: dict[str, str]) -> None:
+    "Display `widget`, and before it `still` ({MIME type: data}), which the widget hides where it lives."
     from IPython.display import display
 
-    display({"text/html": still, "text/plain": ""}, raw=True)
+    display(still, raw=True)
     bundle = widget._repr_mimebundle_()
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     display(data, metadata=metadata, raw=True)

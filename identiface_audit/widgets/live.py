@@ -55,6 +55,8 @@ class Live:
 
     def columns(self, settings: Settings) -> np.ndarray:
         "(n, regions) bool: the regions that each face is kept for."
+        if not len(self.cams):
+            return np.zeros((0, self.around.shape[1]), bool)
         if settings.rule == "mass":
             return heaviest_region(self.heat(), self.around)
         key = settings.percentile, settings.threshold
@@ -78,11 +80,11 @@ def _verdict(region):
 
 def bias_columns(groups: Sequence[str]) -> list[dict]:
     "Columns of the bias table for two groups."
-    shares = [column(f"p_{g}", f"{g} looked there", domain=(0, 1), help=f"of misclassified {g} faces with landmarks; Wilson's interval") for g in groups]
+    shares = [column(f"p_{g}", f"{g} looked there", domain=(0, 1), stack=True, help=f"of misclassified {g} faces with landmarks; Wilson's interval") for g in groups]
     return [
         column("region", "region", "text", head=True),
         *shares,
-        column("gap", f"{' − '.join(groups)}", domain=(-1, 1), help="difference of the two shares, Newcombe's 95 % interval"),
+        column("gap", f"{' − '.join(groups)}", domain=(-1, 1), stack=True, help="difference of the two shares, Newcombe's 95 % interval"),
         column("holm", "p after Holm", help="p-value corrected for the search over regions"),
         column("verdict", "verdict", "text"),
     ]

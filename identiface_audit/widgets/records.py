@@ -38,8 +38,8 @@ def record_table(records: dict[str, dict], caption: str, head: str = "", **trait
     >>> record_table({"lips": {"gap": {"value": 0.5, "interval": [0.25, 0.75]}}}, "Gaps").rows[0]["gap"]["text"]
     '0.500 [0.250, 0.750]'
     """
-    rows = [{"": name.replace("_", " ")} | _flat(record if isinstance(record, dict) else {"value": record}) for name, record in records.items()]
-    keys = list(dict.fromkeys(k for row in rows for k in row if k))
+    rows = [{"name": name.replace("_", " ")} | _flat(record if isinstance(record, dict) else {"value": record}) for name, record in records.items()]
+    keys = list(dict.fromkeys(k for row in rows for k in row if k != "name"))
     text = {k for k in keys if any(isinstance(row.get(k), str) for row in rows)}
-    columns = [column("", head, "text", head=True), *(column(k, k, "text" if k in text else "number") for k in keys)]
+    columns = [column("name", head, "text", head=True), *(column(k, k, "text" if k in text else "number") for k in keys)]
     return Table(columns, rows, caption, **traits)

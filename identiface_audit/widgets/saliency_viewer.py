@@ -48,7 +48,8 @@ class SaliencyViewer(LiveViewer):
         hint = f"Maps by {s.method} for the class that is {s.explain}." if s.explain in ("true", "predicted") else f"Maps by {s.method} for {s.explain}."
         more = "" if self.model else " To compare methods, give the model: SaliencyViewer(audit, model=FILE)."
         self.progress = w.HTML(hint + more)
-        self.side = w.VBox()
+        self.side = w.Box()
+        self.side.add_class("idf-compare")
         return [controls(self.percentile, self.threshold, self.back), self.state, self.table, controls(self.compare, self.progress), self.side]
 
     def _controls(self):
@@ -83,10 +84,12 @@ class SaliencyViewer(LiveViewer):
         placed = place(cams, points, self.regions, self.now, *self.grid.pages.shape)
         heat, names = np.asarray(placed["heatmaps"]), list(self.regions)
         heat = heat if heat.dtype == np.uint8 else np.rint(heat * 255).astype(np.uint8)
-        grid = FaceGrid(self.audit, [], self.grid.pages.faces, cell=72, height=220, label=f"Maps by {method}", notice=method)
+        grid = FaceGrid(self.audit, [], self.grid.pages.faces, cell=72, height=420, toolbar=False, label=f"Maps by {method}", notice=method)
         for i, row in enumerate(rows):
             mine = placed["face"] == i
             boxes = [[*b, names[r] if r >= 0 else None] for b, r in zip(placed["boxes"][mine].tolist(), placed["region"][mine], strict=True)]
             grid.pages.replaced[row] = heat[i], boxes, [names[k] for k in np.flatnonzero(placed["columns"][i])]
         grid.rows = rows
+        for look in ("opacity", "threshold", "colormap", "layers"):
+            w.jsdlink((self.grid, look), (grid, look))
         return grid

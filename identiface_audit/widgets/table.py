@@ -42,7 +42,7 @@ def count(n: int, click: bool = True) -> dict:
 
 
 def column(key: str, label: str, kind: str = "number", **more: Any) -> dict:
-    "A column: `kind` text or number; `head` for the row's name, `domain` (low, high) draws the interval, `help` is its tooltip."
+    "A column: `kind` text or number; `head` for the row's name, `domain` (low, high) draws the interval, below with `stack`; `help` is its tooltip."
     return {"key": key, "label": label, "kind": kind, **more}
 
 # %% ../../nbs/widgets/01_table.ipynb #467c5e2a
@@ -77,7 +77,7 @@ class Table(anywidget.AnyWidget):
         return f"<table><caption>{escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _ipython_display_(self) -> None:
-        show_with_picture(self, [self.uid], f'<div class="idf-still-{self.uid}">{self.still()}</div>')
+        show_with_picture(self, {"text/html": f'<div class="idf-still-{self.uid}">{self.still()}</div>', "text/plain": self.caption})
 
 
 def _text(cell):

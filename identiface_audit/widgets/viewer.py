@@ -198,7 +198,7 @@ class Viewer(w.VBox):
         return table
 
     def _ipython_display_(self) -> None:
-        show_with_picture(self, [self.grid.uid], still_picture(self.grid.poster, self.title, self.grid.uid))
+        show_with_picture(self, still_picture(self.grid.poster, self.title))
 
 # %% ../../nbs/widgets/02_viewer.ipynb #db496080
 def side_by_side(panel: w.Widget, faces: w.Widget) -> w.Widget:
