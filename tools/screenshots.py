@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import chromium, large_audit, notebook, variant, voila, watch  # noqa: E402
+from PIL import Image  # noqa: E402
 
 WIDE, TALL, PHONE = {"width": 1280, "height": 760}, {"width": 1280, "height": 1130}, {"width": 390, "height": 1700}
 OPEN = "from identiface_audit.audit import Audit\nimport IPython.display as d\naudit = Audit({audit!r})\n"
@@ -40,10 +41,10 @@ SHOTS = {  # name: (audit, source, viewport, theme)
     "app_run": ("demo", APP.format("it.show('Faces'); it.tabs.selected_index = 6; it.run.faces.value = 'faces'; it.run.model.value = 'my_model.keras'; it.run.out.value = 'audit'"), WIDE, "light"),
     "app_phone": ("demo", APP.format("it.show('Bias')"), PHONE, "light"),
     "app_large": ("large", APP.format("it.show('Saliency')"), TALL, "light"),
-    "app_one_face": ("one", APP.format("it.show('Bias')"), WIDE, "light"),
-    "app_no_mistakes": ("right", APP.format("it.show('Bias')"), WIDE, "light"),
-    "app_long_names": ("long", APP.format("it.show('Predictions'); it.grid.active = 0"), WIDE, "light"),
-    "app_empty_filter": ("demo", APP.format("it.show('Predictions'); it.choice.filter = {'ages': (18, 18), 'race': 'Other', 'outcome': 'misclassified'}"), WIDE, "light"),
+    "check_one_face": ("one", APP.format("it.show('Bias')"), WIDE, "light"),
+    "check_no_mistakes": ("right", APP.format("it.show('Bias')"), WIDE, "light"),
+    "check_long_names": ("long", APP.format("it.show('Predictions'); it.viewers['Predictions'].by.value = 'gender and race'; it.grid.active = 1"), WIDE, "light"),
+    "check_empty_filter": ("demo", APP.format("it.show('Predictions'); it.choice.filter = {'ages': (18, 18), 'gender': 'MALE', 'outcome': 'misclassified', 'quality': 'copies'}"), WIDE, "light"),
 }
 
 
@@ -57,7 +58,7 @@ def audits(demo, folder, wanted):
     right = (faces["true_gender"] == faces["predicted_gender"]).to_numpy().nonzero()[0].tolist()
 
     def renamed(table):
-        paths = [f"a folder with a rather long name/{'and another one/' * 4}{p}" for p in table["image_path"].to_pylist()]
+        paths = [f"a folder with a rather long name/{'and another one/' * 4}{p}" if i else p for i, p in enumerate(table["image_path"].to_pylist())]
         races = [f"{r} (as the participants of the survey described themselves)" for r in table["race"].to_pylist()]
         for name, values in (("image_path", paths), ("race", races)):
             table = table.set_column(table.column_names.index(name), name, pa.array(values))
@@ -76,7 +77,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--demo", help="folder of `identiface-audit demo`")
     arguments.add_argument("--out", default=ROOT / "nbs" / "images" / "widgets", type=Path)
-    arguments.add_argument("names", nargs="*", default=list(SHOTS))
+    arguments.add_argument("names", nargs="*", default=[name for name in SHOTS if not name.startswith("check_")])
     args = arguments.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -101,6 +102,8 @@ def shoot(browser, address, folder, name, source, viewport, theme, out):
         page.wait_for_function("document.querySelectorAll('.idf-grid').length > 3", timeout=180_000)
     page.wait_for_timeout(2500)
     page.screenshot(path=out / f"{name}.png", full_page=True)
+    small = Image.open(out / f"{name}.png").convert("RGB").quantize(192, dither=Image.Dither.NONE)
+    small.save(out / f"{name}.png", optimize=True)
     print(name, *(["asked outside:", *outside] if outside else []), *(["errors:", *errors] if errors else []), flush=True)
     page.close()
 

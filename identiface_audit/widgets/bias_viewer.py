@@ -7,7 +7,10 @@ Docs: https://identiface.github.io/identiface-audit/widgets/bias_viewer.html.md"
 # %% auto #0
 __all__ = ['BiasViewer']
 
-# %% ../../nbs/widgets/09_bias_viewer.ipynb #54586684
+# %% ../../nbs/widgets/09_bias_viewer.ipynb #44e74141
+from html import escape
+
+import ipywidgets as w
 import numpy as np
 
 from .. import plots
@@ -18,8 +21,6 @@ from .predictions_viewer import figure_image
 from .records import record_table
 from .table import Table, column, share
 from .viewer import Viewer
-
-import ipywidgets as w
 
 # %% ../../nbs/widgets/09_bias_viewer.ipynb #3ef3b22b
 class BiasViewer(Viewer):
@@ -34,8 +35,10 @@ class BiasViewer(Viewer):
         self.table = self.when_clicked(Table(bias_columns(self.groups), caption="Bias by region", note=note), self._behind)
         self.scores, self.plot = w.VBox(), w.VBox()
         gap = self.audit.summary.get("regional_gap")
-        more = [record_table(gap.get("regions", gap), "What becomes of the recall gap when a region is hidden", "region")] if gap else []
-        return [self.table, self.scores, *more, self.plot]
+        more = [record_table(gap, "What becomes of the recall gap when a region is hidden", "region")] if gap else []
+        said = self.audit.summary.get("verdict", {}).get("sentences", ())
+        words = [w.HTML("".join(f"<p>{escape(line)}</p>" for line in said))] if said else []
+        return [*words, self.table, self.scores, *more, self.plot]
 
     def _seen(self):
         "The filtered faces that the table counts: misclassified, with landmarks."

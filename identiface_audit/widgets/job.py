@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,16 +43,17 @@ def _audit(tell, faces, model, out, preset, limit, options):
 def _maps(tell, audit, model, rows, methods, out):
     from identiface_audit.audit import Audit
     from identiface_audit.classifiers import load_classifier
-    from identiface_audit.images import decode, fit, read_bytes
+    from identiface_audit.images import fit
     from identiface_audit.saliency import class_activation_maps
+    from identiface_audit.widgets.grid import seen_picture
     from identiface_audit.widgets.live import saved_settings
 
     done = Audit(audit)
-    settings, table = saved_settings(done), done.take(rows, ["image_path", "explained_class"]).to_pydict()
+    columns = [c for c in ("image_path", "explained_class", "frame") if c in done.column_names]
+    settings, table = saved_settings(done), done.take(rows, columns).to_pylist()
     classifier = load_classifier(model, settings.classes, settings.map_layer, settings.batch_size)
-    root = Path(done.summary["faces_folder"])
-    pictures = np.stack([fit(decode(read_bytes(root / p)), classifier.input_shape) for p in table["image_path"]])
-    targets = np.array([classifier.class_names.index(name) for name in table["explained_class"]])
+    pictures = np.stack([fit(seen_picture(done, row["image_path"], row.get("frame")), classifier.input_shape) for row in table])
+    targets = np.array([classifier.class_names.index(row["explained_class"]) for row in table])
     maps = {}
     for k, method in enumerate(methods):
         tell(kind="progress", stage=method, done=k, total=len(methods))
@@ -139,6 +139,6 @@ def main() -> int:
     out.flush()
     return 0
 
-# %% ../../nbs/widgets/06_job.ipynb #a2001fac
+# %% ../../nbs/widgets/06_job.ipynb #7b4eb047
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,15 +20,15 @@ def _flat(record, prefix=""):
         name = f"{prefix} {key}".strip().replace("_", " ")
         if isinstance(value, dict) and "interval" in value and ({"value", "probability"} & set(value)):
             out[name] = share(value.get("value", value.get("probability")), value["interval"] or (None, None))
-            out |= {f"{name} n": value["n"]} if isinstance(value.get("n"), int) else {}
+            out |= {f"{name} {k}".replace("_", " "): v for k, v in value.items() if k in ("n", "p_holm")}
         elif isinstance(value, dict):
             out |= _flat(value, name)
-        elif isinstance(value, float):
+        elif isinstance(value, float) or value is None:
             out[name] = share(value)
         elif isinstance(value, (list, tuple)):
             out[name] = ", ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in value)
         else:
-            out[name] = value if isinstance(value, (int, str)) and not isinstance(value, bool) else {None: None, True: "yes", False: "no"}.get(value, str(value))
+            out[name] = value if isinstance(value, (int, str)) and not isinstance(value, bool) else {True: "yes", False: "no"}.get(value, str(value))
     return out
 
 

@@ -25,7 +25,7 @@ _ABSENT = {
 
 
 class ValidityViewer(Viewer):
-    "Coverage, sanity checks, planted truth. `results` is a JSON file of `identiface-audit validate`, if it is not `validity.json` in the audit."
+    "Coverage, sanity checks, planted truth. `results` is a JSON file of `identiface-audit validate`, if it is not `validation.json` in the audit."
 
     title = "Validity"
 
@@ -44,7 +44,7 @@ class ValidityViewer(Viewer):
         return [*parts, versions]
 
     def _planted(self):
-        path = Path(self.results) if self.results else self.audit.folder / "validity.json"
+        path = Path(self.results) if self.results else self.audit.folder / "validation.json"
         if not self.results and not path.exists():
             return self.audit.summary.get("validity")
         try:
