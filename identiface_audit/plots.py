@@ -158,11 +158,13 @@ def confidence_histogram(scores: np.ndarray, wrong: np.ndarray, bins: int = 20) 
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     ax = figure.subplots()
     edges = np.linspace(min(0.5, scores.min(initial=0.5)), 1, bins + 1)
+    most = 0
     for chosen, colour, label in ((~wrong, "#3b6fb6", "recognised"), (wrong, "#c2477f", "misclassified")):
         counts, _ = np.histogram(scores[chosen], edges)
+        most = max(most, int(counts.max()))
         ax.stairs(counts, edges, color=colour, lw=1.8, label=f"{label} (n = {int(chosen.sum()):,})")
     ax.set_yscale("symlog", linthresh=1)
-    ax.set(xlabel="score of the predicted class", ylabel="faces", xlim=(edges[0], 1), ylim=(0, None))
+    ax.set(xlabel="score of the predicted class", ylabel="faces", xlim=(edges[0], 1), ylim=(0, max(2, 2 * most)))
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=9, loc="upper left")
     return figure

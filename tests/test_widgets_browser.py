@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -418,6 +419,10 @@ def test_the_grid_in(application, path, done, browser, tmp_path):
         assert page.locator(".jp-Cell").count() <= 3, "keys of the grid are not the notebook's"
         page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
         page.wait_for_timeout(1500)
+        shutil.copy(tmp_path / name, tmp_path / "b.ipynb")
+        page.goto(f"{address}{path}b.ipynb")  # saved, and its kernel gone
+        page.locator(".jp-OutputArea img[src^='data:image/jpeg']").wait_for(timeout=30_000)
+        assert page.locator(".idf-grid").count() == 0
         assert not outside
         page.close()
     text = (tmp_path / name).read_text()

@@ -4,6 +4,7 @@ Without --demo the demo audit is made first. Each viewer runs in Voila and is lo
 """
 
 import argparse
+import io
 import subprocess
 import sys
 import tempfile
@@ -101,9 +102,9 @@ def shoot(browser, address, folder, name, source, viewport, theme, out):
     if name == "methods":
         page.wait_for_function("document.querySelectorAll('.idf-grid').length > 3", timeout=180_000)
     page.wait_for_timeout(2500)
-    page.screenshot(path=out / f"{name}.png", full_page=True)
-    small = Image.open(out / f"{name}.png").convert("RGB").quantize(192, dither=Image.Dither.NONE)
-    small.save(out / f"{name}.png", optimize=True)
+    height = page.evaluate("Math.ceil(Math.max(...[...document.querySelectorAll('.idf-viewer, .idf-grid')].map(e => e.getBoundingClientRect().bottom)) + 16)")
+    clip = {"x": 0, "y": 0, "width": viewport["width"], "height": min(height, viewport["height"])}
+    Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB").save(out / f"{name}.webp", quality=86, method=6)
     print(name, *(["asked outside:", *outside] if outside else []), *(["errors:", *errors] if errors else []), flush=True)
     page.close()
 

@@ -152,7 +152,7 @@ function render({ model, el, signal }) {
   const spacer = make("div", { class: "idf-spacer", role: "presentation" });
   const empty = make("div", { class: "idf-empty", hidden: true });
   const list = make("div", { class: "idf-scroll", role: "listbox", tabindex: "0", "aria-multiselectable": "true", "aria-label": model.get("label"), "aria-describedby": id("keys") }, spacer, empty);
-  const keys = make("span", { class: "idf-hidden", id: id("keys"), text: "Arrow and page keys move, space selects, shift extends, Enter magnifies, Escape closes." });
+  const keys = make("span", { class: "idf-hidden idf-probe", id: id("keys"), text: "Arrow and page keys move, space selects, shift extends, Enter magnifies, Escape closes." });
   const big = make("section", { class: "idf-big", "aria-label": "One face, magnified", hidden: true });
   const tip = make("div", { class: "idf-tip", role: "tooltip", id: id("tip"), hidden: true });
   const root = make("div", { class: "idf-grid" }, bar, make("div", { class: "idf-line" }, status, clear), alert, make("div", { class: "idf-main" }, list, big), tip, keys);
@@ -197,9 +197,9 @@ function render({ model, el, signal }) {
   const pitch = () => ({ x: Math.max(step(), rows.length >= columns ? Math.floor((list.clientWidth + GAP) / columns) : 0), y: step() + CAPTION });
 
   function refresh() {
-    const style = getComputedStyle(root), names = model.get("lut_names"), [height, width] = model.get("input_shape");
+    const style = getComputedStyle(keys), names = model.get("lut_names"), [height, width] = model.get("input_shape");
     const table = palette(bytes(model.get("luts")), 768 * Math.max(0, names.indexOf(model.get("colormap"))), 255 * model.get("threshold"));
-    look = { table, opacity: model.get("opacity"), layers: new Set(model.get("layers")), colours: model.get("colours"), height, width, ink: style.color, ground: style.getPropertyValue("--idf-ground") || "#8884" };
+    look = { table, opacity: model.get("opacity"), layers: new Set(model.get("layers")), colours: model.get("colours"), height, width, ink: style.color, ground: style.backgroundColor };
     map.value = model.get("colormap");
     for (const [name, tick] of ticks) tick.checked = look.layers.has(name);
   }

@@ -53,5 +53,11 @@ class RegionsViewer(LiveViewer):
         found = self.audit.summary.get("agreement")
         if not found:
             return Table(caption="Agreement of the map with occlusion", columns=[], empty="This audit hid no regions, so the maps have no causal check beside them.")
-        nested = all(isinstance(v, dict) and "value" not in v for v in found.values())
-        return record_table(found if nested else {"map and occlusion": found}, "Agreement of the map with occlusion")
+        parts = {"all faces": found} | {k: v for k, v in found.items() if isinstance(v, dict)}
+        return record_table({k: _record(v) for k, v in parts.items()}, "Agreement of the map with occlusion", "faces")
+
+
+def _record(found):
+    "A rate, and what stands beside it, as one record."
+    rate = {k: found[k] for k in ("value", "interval", "n") if k in found}
+    return {"same region": rate} | {k: v for k, v in found.items() if k not in rate and not isinstance(v, dict)}
