@@ -29,7 +29,7 @@ class BiasViewer(Viewer):
     title = "Bias"
     groups = ("FEMALE", "MALE")
 
-    def build(self):
+    def build(self) -> list[w.Widget]:
         self.names = list(self.audit.summary["regions"])
         note = "Of the misclassified faces with landmarks. Click a number to see its faces."
         self.table = self.when_clicked(Table(bias_columns(self.groups), caption="Bias by region", note=note), self._behind)
@@ -45,7 +45,7 @@ class BiasViewer(Viewer):
         table = self.choice.filtered
         return table[table["wrong"] & table["seen"]]
 
-    def refresh(self):
+    def refresh(self) -> None:
         summary = self.audit.summary
         regions = summary["regions"] if not self.choice.filter else self._counted()
         self.table.rows = bias_rows(regions, self.groups)

@@ -48,7 +48,7 @@ class FacesViewer(Viewer):
 
     title = "Faces"
 
-    def build(self):
+    def build(self) -> list[w.Widget]:
         table = self.choice.table
         ages = pd.to_numeric(table["age"]).dropna()
         low, high = (int(ages.min()), int(ages.max())) if len(ages) else (0, 0)
@@ -86,7 +86,7 @@ class FacesViewer(Viewer):
         self.choice.filter = {}
         self.choice.behind = ("", None)
 
-    def refresh(self):
+    def refresh(self) -> None:
         table, self._groups = self.choice.filtered, []
         rows = []
         for name, members in groups_of(table, self.by.value).items():

@@ -139,14 +139,14 @@ class LiveViewer(Viewer):
         for name, control in self._controls().items():
             control.value = getattr(self.settings, name)
 
-    def changed(self, _=None) -> None:
+    def changed(self, _: object = None) -> None:
         "A control was released."
         self.now = self.settings.replace(**{name: c.value for name, c in self._controls().items()})
         self.back.disabled = self.now == self.settings
         self.refresh()
         self.grid.replace(None if self.now == self.settings else self.now)
 
-    def refresh(self):
+    def refresh(self) -> None:
         if not hasattr(self, "table"):  # there are no maps
             return
         self._turn += 1

@@ -45,7 +45,7 @@ class PredictionsViewer(Viewer):
 
     title = "Predictions"
 
-    def build(self):
+    def build(self) -> list[w.Widget]:
         names = list(self.audit.summary["model"]["class_names"])
         self.classes = sorted(set(self.choice.table["true_gender"]) | set(names), key=lambda n: names.index(n) if n in names else len(names))
         columns = [column("true", "true \\ predicted", "text", head=True), *(column(n, n) for n in self.classes)]
@@ -56,7 +56,7 @@ class PredictionsViewer(Viewer):
         self.sure = w.VBox()
         return [self.matrix, self.by, self.rates, self.sure]
 
-    def refresh(self):
+    def refresh(self) -> None:
         table = self.choice.filtered
         counts = pd.crosstab(table["true_gender"], table["predicted_gender"]).reindex(index=self.classes, columns=self.classes, fill_value=0)
         shares = counts.div(counts.sum(axis=1), axis=0)

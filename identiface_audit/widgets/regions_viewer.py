@@ -25,7 +25,7 @@ class RegionsViewer(LiveViewer):
 
     title = "Regions"
 
-    def build(self):
+    def build(self) -> list[w.Widget]:
         self._prepare("Misclassified faces, with this rule")
         s = self.settings
         known = DISTANCES if s.distance in DISTANCES else (s.distance, *DISTANCES)

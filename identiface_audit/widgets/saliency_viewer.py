@@ -35,7 +35,7 @@ class SaliencyViewer(LiveViewer):
         self.model = model
         super().__init__(audit, *args, **options)
 
-    def build(self):
+    def build(self) -> list[w.Widget]:
         self._prepare("Misclassified faces, with these thresholds")
         s, wide = self.settings, {"width": "330px"}
         self.percentile = w.FloatSlider(

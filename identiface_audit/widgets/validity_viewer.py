@@ -11,6 +11,8 @@ __all__ = ['ValidityViewer']
 import json
 from pathlib import Path
 
+import ipywidgets as w
+
 from ..audit import Audit
 from ..errors import StoreError, one_line
 from .records import record_table
@@ -33,7 +35,7 @@ class ValidityViewer(Viewer):
         self.results = results
         super().__init__(audit, *args, **options)
 
-    def build(self):
+    def build(self) -> list[w.Widget]:
         summary = self.audit.summary
         parts = [record_table(summary["coverage"], "How far the faces got, by true gender", "gender")]
         sanity, planted = summary.get("sanity"), self._planted()
