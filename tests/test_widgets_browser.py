@@ -201,6 +201,22 @@ def test_without_a_kernel_a_picture_is_shown(browser):
     context.close()
 
 
+def test_a_face_without_a_picture_says_why(page):
+    open_grid(page, 3)
+    page.evaluate("""() => {
+      const old = model.answer;
+      model.answer = (m, q) => old({ reply: (r, b) => m.reply({ ...r, faces: r.faces.map(f => ({ ...f, length: 0, reason: "file vanished" })) }, b) }, q);
+      model.set("cell", 200);
+    }""")
+    page.wait_for_timeout(400)
+    colours = page.evaluate(
+        """() => { const c = [...document.querySelectorAll(".idf-cell")].find(e => e.getAttribute("aria-label") === "face 1").querySelector("canvas");
+        const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data, n = {};
+        for (let i = 0; i < d.length; i += 4) n[d.slice(i, i + 3).join()] = (n[d.slice(i, i + 3).join()] || 0) + 1; return n; }"""
+    )
+    assert max(colours, key=colours.get) == "238,238,238" and colours.get("34,34,34", 0) > 50, "dark words on a light ground"
+
+
 def test_nothing_is_left_when_a_view_is_taken_away(page):
     open_grid(page, 50)
     assert page.evaluate("stop(), Object.values(model.heard).flat().length") == 0

@@ -1,6 +1,6 @@
 // A grid of faces of which only the visible ones exist. One plain ES module; asks nothing of any other host.
 const GAP = 6, CAPTION = 18, EDGE = 4; // pixels
-const BATCH = 40; // faces in one question to the kernel
+const BATCH = 20; // faces in one question to the kernel
 const KEPT = 1600; // faces kept in memory, the longest unused go first
 const PATIENCE = 6000; // milliseconds before a silent kernel is spoken of
 const LAYERS = { faces: "Faces", heat: "Heat", activation: "Activation boxes", landmarks: "Region boxes", kept: "Kept regions", polygons: "Polygons" };
@@ -272,6 +272,7 @@ function render({ model, el, signal }) {
     side = model.get("cell");
     const width = list.clientWidth;
     if (!width) return;
+    refresh(); // colours are known only once the grid stands on the page
     const top = first * columns; // the same face stays on top when the width changes
     columns = Math.max(1, Math.floor((width + GAP) / step()));
     spacer.style.height = `${Math.ceil(rows.length / columns) * pitch().y}px`;
@@ -327,7 +328,11 @@ function render({ model, el, signal }) {
       return say(message.failed);
     }
     const made = await Promise.all(message.faces.map((face, i) => unpack(face, i, message, buffers, question)));
-    made.forEach((face, i) => faces.set(message.rows[i], { ...faces.get(message.rows[i]), ...face }));
+    made.forEach((face, i) => {
+      const old = faces.get(message.rows[i]);
+      if (face.bitmap !== undefined) old?.bitmap?.close();
+      faces.set(message.rows[i], { ...old, ...face });
+    });
     for (const key of faces.keys()) {
       if (faces.size <= KEPT) break;
       faces.get(key).bitmap?.close();
@@ -346,6 +351,7 @@ function render({ model, el, signal }) {
     if (question.parts === "boxes") return out;
     const [pictures, heat, points] = buffers.map(bytes);
     out.size = question.side;
+    out.bitmap = null;
     if (face.length) {
       const data = pictures.slice(face.start, face.start + face.length);
       try {
