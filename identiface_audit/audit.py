@@ -11,10 +11,14 @@ __all__ = ['Audit', 'audit']
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .classifiers import Classifier, behaviour_sha256
 from .engine import calibrate, clock, ready_classifier, run_shards
@@ -82,6 +86,37 @@ class Audit:
         model = self.summary["model"]
         shape = {"cam": model["cam_shape"], "heatmap": model["input_shape"][:2], "landmarks": (N_LANDMARKS, 2)}[column]
         return array_of(self.store.table([column]), column, shape)
+
+    def take(self, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        "The faces at positions `rows`, in that order; reads only `columns` of the shards that hold them."
+        rows = np.asarray(rows, int)
+        if not len(rows):
+            return self.store.read(0, columns)[:0]
+        if rows.min() < 0 or rows.max() >= self._ends[-1]:
+            raise IndexError(f"faces are numbered from 0 to {self._ends[-1] - 1}")
+        shard, parts, where = np.searchsorted(self._ends, rows, side="right"), [], []
+        for i in np.unique(shard):
+            where.append(np.flatnonzero(shard == i))
+            parts.append(self.store.read(int(i), columns).take(rows[where[-1]] - (self._ends[i - 1] if i else 0)))
+        return pa.concat_tables(parts, promote_options="default").take(np.argsort(np.concatenate(where)))
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        "What stands in a row; audits of other versions may have fewer columns or more."
+        return pq.read_schema(self.store.part(0)).names
+
+    @cached_property
+    def _ends(self):
+        return np.cumsum([pq.read_metadata(part).num_rows for part in self.store.parts()])
+
+    def widget(self, **options) -> Any:
+        "The audit as an application in the notebook; `options` as `AuditApp` takes them."
+        from identiface_audit.widgets.app import AuditApp
+
+        return AuditApp(self, **options)
+
+    def _ipython_display_(self):
+        self.widget()._ipython_display_()
 
     @property
     def rejected(self) -> pd.DataFrame:

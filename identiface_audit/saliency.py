@@ -9,18 +9,15 @@ __all__ = ['upsample', 'heatmaps', 'gradient_maps', 'score_maps', 'class_activat
 
 # %% ../nbs/stages/06_saliency.ipynb #6a00342b
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import zoom
 
 from .batches import in_batches
 from .errors import ModelError, one_line
-from .graphs import Graph, class_directions, class_logits, class_scores
+from .graphs import Classifier, Graph, class_directions, class_logits, class_scores
 from .settings import MAP_METHODS
-
-if TYPE_CHECKING:
-    from identiface_audit.classifiers import Classifier
 
 # %% ../nbs/stages/06_saliency.ipynb #bb38771e
 @lru_cache(maxsize=32)
@@ -116,7 +113,7 @@ def score_maps(graph: Graph, pictures: np.ndarray, targets: np.ndarray, batch_si
 
 # %% ../nbs/stages/06_saliency.ipynb #e2f6e403
 def class_activation_maps(
-    classifier: "Classifier", images: np.ndarray, targets: np.ndarray, method: str = "gradcam++", backend: str = "own"
+    classifier: Classifier, images: np.ndarray, targets: np.ndarray, method: str = "gradcam++", backend: str = "own"
 ) -> np.ndarray:
     """How much each place of each picture speaks for one class.
 
