@@ -31,7 +31,7 @@ export function bar({ value, interval, range: [from, to] }) {
 const compare = (a, b) => (typeof a === 'string' ? a.localeCompare(b) : a - b);
 const absent = key => key === null || key === undefined || Number.isNaN(key);
 
-// columns: {title, text, key?, bar?}, each but the title a function of a row. A column with a key sorts; what is absent stays last.
+// columns: {title, lines, key?, bar?}, each but the title a function of a row. A column with a key sorts; what is absent stays last.
 export function table(caption, columns, rows) {
   const body = el('tbody');
   const fill = sorted => body.replaceChildren(...sorted.map(row => el('tr', {}, ...columns.map((column, i) => cell(column, row, i)))));
@@ -57,8 +57,8 @@ export function table(caption, columns, rows) {
   return el('div', { className: 'ifa-table' }, el('table', {}, el('caption', { textContent: caption }), el('thead', {}, el('tr', {}, ...heads)), body));
 }
 
-function cell({ text, bar: drawn }, row, i) {
-  const words = text ? [text(row)] : [];
+function cell({ lines, bar: drawn }, row, i) {
+  const words = lines(row).filter(Boolean).map(text => el('div', { textContent: text }));
   return i === 0 ? el('th', { scope: 'row' }, ...words) : el('td', {}, ...words, drawn ? bar(drawn(row)) : null);
 }
 

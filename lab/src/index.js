@@ -3,11 +3,14 @@ import { PathExt } from '@jupyterlab/coreutils';
 import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
 import { LabIcon } from '@jupyterlab/ui-components';
-import { icon as face } from './icon';
+import svgstr from './face.svg';
 import { notebook } from './template';
 
 const OPEN = 'identiface-audit:open';
 const HERE = 'identiface-audit:audit-folder';
+
+// Cards under "Notebook" take a picture, which knows no theme: a grey that is seen on light and dark.
+const picture = `data:image/svg+xml,${encodeURIComponent(svgstr.replaceAll('#616161', '#808080'))}`;
 
 async function freeName(contents, folder) {
   const taken = new Set((await contents.get(folder)).content.map(item => item.name));
@@ -54,7 +57,7 @@ export default {
   autoStart: true,
   optional: [IFileBrowserFactory, ILauncher, ICommandPalette],
   activate(app, browsers, launcher, palette) {
-    const icon = new LabIcon(face);
+    const icon = new LabIcon({ name: 'identiface-audit:face', svgstr });
     const browser = () => browsers?.tracker.currentWidget;
     const chosen = () => Array.from(browser()?.selectedItems() ?? []).find(item => item.type === 'directory');
     app.commands.addCommand(OPEN, {
@@ -70,7 +73,7 @@ export default {
       isEnabled: () => chosen() !== undefined,
       execute: () => openAudit(app, chosen().path)
     });
-    launcher?.add({ command: OPEN, category: 'Notebook', rank: 10 });
+    launcher?.add({ command: OPEN, category: 'Notebook', rank: 10, kernelIconUrl: picture });
     palette?.addItem({ command: OPEN, category: 'Face audit', args: { isPalette: true } });
     palette?.addItem({ command: HERE, category: 'Face audit' });
     app.contextMenu.addItem({ command: HERE, selector: '.jp-DirListing-item[data-isdir="true"]', rank: 3 });

@@ -1,6 +1,8 @@
 import { Widget } from '@lumino/widgets';
-import { icon } from './icon';
+import { el } from './dom';
+import svgstr from './face.svg';
 import { auditView } from './view';
+import css from './view.raw.css';
 
 const MIME = 'application/vnd.identiface.audit+json';
 
@@ -12,7 +14,7 @@ class AuditView extends Widget {
   }
 
   renderModel(model) {
-    this.node.replaceChildren(auditView(model.data[MIME]));
+    this.node.replaceChildren(el('style', { textContent: css }), auditView(model.data[MIME]));
     return Promise.resolve();
   }
 }
@@ -31,7 +33,7 @@ export default {
       extensions: ['.audit.json'],
       pattern: '^(.*\\.)?audit\\.json$',
       fileFormat: 'text',
-      icon
+      icon: { name: 'identiface-audit:face', svgstr }
     }
   ],
   documentWidgetFactoryOptions: {

@@ -1,4 +1,4 @@
-import { details, el, pairs, table } from './dom.js';
+import { details, el, pairs, table } from './dom';
 
 const SCHEMA_VERSION = 1;
 const NONE = 'not estimable';
@@ -7,28 +7,38 @@ const known = value => typeof value === 'number' && Number.isFinite(value);
 const number = (value, digits = 3) => (known(value) ? (Math.abs(value) < 0.5 * 10 ** -digits ? 0 : value).toFixed(digits) : NONE);
 const interval = pair => (pair?.every(known) ? `${number(pair[0])} to ${number(pair[1])}` : NONE);
 const p = value => (known(value) && value < 0.001 ? '< 0.001' : number(value));
-const percent = value => (known(value) ? `${(100 * value).toFixed(1)} %` : NONE);
 const count = value => (known(value) ? value.toLocaleString('en') : NONE);
-const share = cell => `${percent(cell.probability)} (${count(cell.numerator)} of ${count(cell.denominator)})`;
 const words = name => name.replaceAll('_', ' ');
-const plain = value => (value === null ? NONE : typeof value === 'object' ? JSON.stringify(value) : String(value));
+function plain(value) {
+  if (value === null || typeof value !== 'object') {
+    return value === null ? NONE : String(value);
+  }
+  const parts = Array.isArray(value) ? value.map(plain) : Object.entries(value).map(([key, v]) => `${words(key)}: ${plain(v)}`);
+  return parts.join(', ') || 'none';
+}
 const filled = value => value && Object.keys(value).length > 0;
 
 const section = (title, ...children) => el('section', {}, el('h2', { textContent: title }), ...children);
 const facts = object => pairs(Object.entries(object).map(([key, value]) => [words(key), plain(value)]));
 const line = text => el('p', { className: 'ifa-line', role: 'status', textContent: text });
 
-// Columns that tables of regions and groups share; `get` takes a row to its part.
-const name = title => ({ title, text: ([key]) => words(key), key: ([key]) => key });
-const value = (title, get, digits) => ({ title, text: row => number(get(row), digits), key: get });
-const pValue = (title, get) => ({ title, text: row => p(get(row)), key: get });
-const counted = (title, get) => ({ title, text: row => count(get(row)), key: get });
+// Columns of tables; `get` takes a row, which is [name, entry], to what the column shows.
+const name = title => ({ title, lines: ([key]) => [words(key)], key: ([key]) => key });
+const value = (title, get) => ({ title, lines: row => [number(get(row))], key: get });
+const pValue = (title, get) => ({ title, lines: row => [p(get(row))], key: get });
+const counted = (title, get) => ({ title, lines: row => [count(get(row))], key: get });
 const between = (title, get, range) => ({
   title,
-  text: row => interval(get(row).interval),
-  bar: row => ({ value: get(row).value ?? get(row).probability, interval: get(row).interval, range })
+  lines: row => [number(get(row).value), interval(get(row).interval)],
+  key: row => get(row).value,
+  bar: row => ({ ...get(row), range })
 });
-const shares = (title, get) => ({ title, text: row => share(get(row)), key: row => get(row).probability });
+const share = (title, get) => ({
+  title,
+  lines: row => [`${number(get(row).probability)} (${count(get(row).numerator)} of ${count(get(row).denominator)})`, interval(get(row).interval)],
+  key: row => get(row).probability,
+  bar: row => ({ value: get(row).probability, interval: get(row).interval, range: [0, 1] })
+});
 
 function headline(s) {
   const counts = Object.entries(s).filter(([key, n]) => key.startsWith('n_') && known(n));
@@ -41,51 +51,45 @@ function headline(s) {
 }
 
 function groups(s) {
-  const recall = ([, group]) => group.recall;
   const columns = [
     name('Group'),
     counted('Faces', ([, group]) => group.n),
     counted('Misclassified', ([, group]) => group.misclassified),
-    { title: 'Recall', text: row => percent(recall(row).value), key: row => recall(row).value },
-    between('95 % interval', recall, [0, 1])
+    between('Recall', ([, group]) => group.recall, [0, 1])
   ];
-  return section('Who is recognised', table('Recall by group', columns, Object.entries(s.groups)));
+  return section('Who is recognised', table('Recall by group, with its 95 % interval', columns, Object.entries(s.groups)));
 }
 
 function regions(s) {
   const rows = Object.entries(s.regions);
   const names = Object.keys(s.groups).filter(group => rows.every(([, region]) => region[group]));
-  const difference = ([, region]) => region.difference;
   const columns = [
     name('Region'),
-    ...names.flatMap(group => [shares(group, ([, r]) => r[group]), between(`${group}, 95 % interval`, ([, r]) => r[group], [0, 1])]),
-    value(`Difference ${rows[0][1].difference.of ?? ''}`, row => difference(row).value),
-    between('Difference, 95 % interval', difference, [-1, 1]),
+    ...names.map(group => share(group, ([, region]) => region[group])),
+    between(`Difference ${rows[0][1].difference.of ?? ''}`, ([, region]) => region.difference, [-1, 1]),
     pValue('p', ([, region]) => region.p_value),
     pValue('p after Holm', ([, region]) => region.p_holm)
   ];
-  const caption = 'Share of the misclassified faces of each group whose map lies on the region';
+  const caption = 'Share of the misclassified faces of each group whose map lies on the region, and the difference, with 95 % intervals';
   return section('Where the model looks when it errs', table(caption, columns, rows));
 }
 
 function regionalGap(s) {
   const rows = Object.entries(s.regional_gap);
   const names = Object.keys(s.groups);
-  const part = (title, key) => names.map(group => shares(`${title} ${group}`, ([, region]) => region[key][group]));
+  const part = (title, key) => names.map(group => share(`${title} ${group}`, ([, region]) => region[key][group]));
   const columns = [
     name('Region'),
     ...part('Misled', 'misled'),
-    value('Difference', ([, region]) => region.misled.difference.value),
-    between('Difference, 95 % interval', ([, region]) => region.misled.difference, [-1, 1]),
+    between('Misled, difference', ([, region]) => region.misled.difference, [-1, 1]),
     pValue('p after Holm', ([, region]) => region.misled.p_holm),
     value('Gap without', ([, region]) => region.gap_without),
-    value('Share of gap', ([, region]) => region.gap_share.value),
-    between('Share, 95 % interval', ([, region]) => region.gap_share, [-1, 1]),
+    between('Share of the gap', ([, region]) => region.gap_share, [-1, 1]),
     pValue('Share, p after Holm', ([, region]) => region.gap_share.p_holm),
     ...part('Rescued', 'rescued'),
     ...part('Broken', 'broken')
   ];
-  const caption = `Each region hidden in every face. The recall gap with nothing hidden is ${number(rows[0][1].gap)}.`;
+  const caption = `Each region hidden in every face, with 95 % intervals. The recall gap with nothing hidden is ${number(rows[0][1].gap)}.`;
   return section('What each region does to the recall gap', table(caption, columns, rows));
 }
 
@@ -96,7 +100,7 @@ function overall(s) {
 }
 
 function agreement(s) {
-  const entry = (title, a) => [title, `${percent(a.value)} of ${count(a.n)} (95 % interval ${interval(a.interval)}; chance ${number(a.chance)})`];
+  const entry = (title, a) => [title, `${number(a.value)} of ${count(a.n)} (95 % interval ${interval(a.interval)}; chance ${number(a.chance)})`];
   const found = s.agreement;
   const entries = [entry('all faces', found), ...(found.misclassified ? [entry('misclassified faces', found.misclassified)] : [])];
   return section('Map and hidden regions name the same region', pairs(entries));
@@ -112,12 +116,12 @@ function notebookScores(s) {
 function fairness([key, { positive_class: positive, groups: by, metrics }]) {
   const rate = metric => value(words(metric), ([, group]) => group[metric]?.value);
   const rates = ['accuracy', 'selection_rate', 'true_positive_rate', 'false_positive_rate', 'f1', 'balanced_accuracy'];
-  const faces = [name('Group'), counted('Faces', ([, group]) => group.n), counted('Misclassified', ([, group]) => group.misclassified)];
+  const size = { title: 'Faces', lines: ([, { n, small }]) => [`${count(n)}${small ? ' (small)' : ''}`], key: ([, group]) => group.n };
+  const faces = [name('Group'), size, counted('Misclassified', ([, group]) => group.misclassified)];
   const columns = [
     name('Metric'),
-    value('Value', ([, metric]) => metric.value),
-    { title: '95 % interval', text: ([, metric]) => interval(metric.interval) },
-    { title: 'Of', text: ([, m]) => m.refused ?? [m.conditioning, m.highest && `highest ${m.highest}, lowest ${m.lowest}`].filter(Boolean).join('; ') }
+    { title: 'Value', lines: ([, metric]) => [number(metric.value), metric.interval ? interval(metric.interval) : ''], key: ([, metric]) => metric.value },
+    { title: 'Of', lines: ([, m]) => [m.refused ?? m.conditioning ?? '', m.highest ? `highest ${m.highest}, lowest ${m.lowest}` : ''] }
   ];
   return details(
     `Fairness ${words(key)}`,
@@ -132,7 +136,10 @@ function coverage(s) {
   return section('How far faces got', table('Faces that reached each step', [name('Group'), ...steps], rows));
 }
 
-const basis = ({ verdict: { sentences, claims, ...rest } }) => details('What the sentences rest on', facts({ ...rest, ...claims }));
+function basis({ verdict: { sentences, claims, ...rest } }) {
+  const columns = [name('Claim'), { title: 'Evidence', lines: ([, claim]) => [plain(claim.evidence)] }, pValue('p', ([, claim]) => claim.p_value)];
+  return details('What the sentences rest on', table('Claims', columns, Object.entries(claims ?? {})), facts(rest));
+}
 
 // Key of audit.json and what shows it, in reading order.
 const PARTS = [
