@@ -109,7 +109,8 @@ def watch(page):
     "Requests to other hosts and errors of the console, as they come."
     faults, local = [], ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
     page.on("request", lambda r: None if r.url.startswith(local) else faults.append(f"asked {r.url}"))
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+    own = "Could not restore the debugger state"  # JupyterLab's, where a notebook is closed soon
+    page.on("console", lambda m: faults.append(m.text) if m.type == "error" and own not in m.text else None)
     page.on("pageerror", lambda e: faults.append(str(e)))
     return faults
 
