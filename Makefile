@@ -1,9 +1,9 @@
-# make demo: set up, then the whole job on drawn faces.   make test: set up, then every check and test.   make docs: the site.
+# make demo: set up, then the whole job on drawn faces.   make test: set up, then every check and test.   make docs: the site.   make lab: the JupyterLab extension.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test setup check lessons docs clean
+.PHONY: demo test setup check lessons docs lab clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ lessons: setup
 # The documentation, in _docs, without Quarto.
 docs: setup
 	$(BIN)/python tools/docs.py
+
+# The JupyterLab extension, from lab/ into identiface_audit/labextension, which is committed: only a change in lab/ needs this, and Node.
+lab: setup
+	cd lab && npm ci --no-audit --no-fund && PATH="$(abspath $(BIN)):$$PATH" npm run build
 
 clean:
 	rm -rf $(VENV) identiface-demo _docs _proc dist build

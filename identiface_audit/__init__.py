@@ -1,1 +1,5 @@
 __version__ = "0.1.0"
+
+
+def _jupyter_labextension_paths():
+    return [{"src": "labextension", "dest": "identiface-audit"}]
