@@ -41,7 +41,7 @@ class RunPanel(w.VBox):
         self._border, self._finished, self._job, self._count = border, finished, None, ""
         self.faces = _field("Faces", faces, "folder of images")
         self.model = _field("Model", model, ".keras or .h5")
-        self.out = _field(Audit, out, "folder that the audit is written to")
+        self.out = _field("Audit", out, "folder that the audit is written to")
         self.classes = _field("Classes", classes, "names of the model's outputs, in their order", "320px")
         self.preset = w.Dropdown(description="Preset", options=["none", *PRESETS], style={"description_width": "90px"}, layout={"width": "240px"})
         self.limit = w.BoundedIntText(description="First faces", min=0, max=10_000_000, style={"description_width": "90px"}, layout={"width": "220px"}, tooltip="0: all")
@@ -151,15 +151,15 @@ VIEWERS = (FacesViewer, PredictionsViewer, SaliencyViewer, RegionsViewer, BiasVi
 
 
 class AuditApp(w.VBox):
-    """The viewers of `audit` as linked tabs, and a tab that makes audits. Without `audit` only that tab.
+    """The viewers of `audit` (or the folder of one) as linked tabs, and a tab that makes audits. Without `audit` only that tab.
 
-    `faces` show, blur or hide; `model` its file, to compare map methods; `run` False leaves out the tab that makes audits.
+    `folder` of faces to begin with; `faces` show, blur or hide; `model` its file, to compare map methods; `run` False leaves out the tab that makes audits.
     """
 
-    def __init__(self, audit: Audit | None = None, *, faces: str = "show", model: str | Path | None = None, run: bool = True):
+    def __init__(self, audit: Audit | str | Path | None = None, *, folder: str | Path = "", faces: str = "show", model: str | Path | None = None, run: bool = True):
         super().__init__()
         self.add_class("idf-viewer")
-        self._faces, self._model, self._run = faces, model, run
+        self._folder, self._faces, self._model, self._run = str(folder), faces, model, run
         self.border = Border()
         self.use(audit)
 
@@ -168,7 +168,7 @@ class AuditApp(w.VBox):
         self.audit = Audit(audit) if isinstance(audit, (str, Path)) else audit
         if self.audit is None:
             self.choice = self.grid = None
-            self.run = RunPanel(self.border, self.use, model=str(self._model or ""))
+            self.run = RunPanel(self.border, self.use, self._folder, str(self._model or ""))
             self.children = [w.HTML("<b>No audit is open.</b> Choose faces and a model."), self.border.message, self.run]
             return
         self.choice = Choice(light_table(self.audit))

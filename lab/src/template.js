@@ -9,6 +9,6 @@ export const notebook = () => ({
   cells: [
     markdown('why', '# Face audit\n\nThe faces are the images in this folder. Choose a model and press Run; `AuditApp("a folder")` opens an audit that is finished.'),
     code('import', 'from identiface_audit.widgets import AuditApp'),
-    code('app', 'AuditApp(faces=".")')
+    code('app', 'AuditApp(folder=".")')
   ]
 });

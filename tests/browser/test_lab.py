@@ -216,7 +216,7 @@ def test_launcher_card_opens_a_running_notebook_under_a_free_name(open_lab, lab,
     card.click()
     notebook_runs(page, lab, before)
     first = work / "Face audit.ipynb"
-    assert sources(first) == ["from identiface_audit.widgets import AuditApp", 'AuditApp(faces=".")']
+    assert sources(first) == ["from identiface_audit.widgets import AuditApp", 'AuditApp(folder=".")']
     page.evaluate("jupyterapp.commands.execute('docmanager:save')")
     mine = first.read_bytes()
     page.evaluate("void jupyterapp.commands.execute('identiface-audit:open')")
@@ -231,7 +231,7 @@ def test_folder_menu_opens_the_notebook_in_that_folder(open_lab, lab, work):
     entry(page, "my faces").click(button="right")
     page.locator(".lm-Menu-item", has_text="Audit faces here").click()
     notebook_runs(page, lab, before)
-    assert sources(work / "my faces" / "Face audit.ipynb")[1] == 'AuditApp(faces=".")'
+    assert sources(work / "my faces" / "Face audit.ipynb")[1] == 'AuditApp(folder=".")'
     session = page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.path")
     assert session == "my faces/Face audit.ipynb"
     entry(page, "audit.json").click(button="right")
