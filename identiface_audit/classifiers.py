@@ -43,6 +43,7 @@ class GraphClassifier:
         self.map_shape = graph.layer.shape[:2] if graph.layer else (1, 1)
         gradients = ("gradcam", "gradcam++") if graph.both else ()
         self.map_methods = (*gradients, "scorecam") if graph.layer else ()
+        self.one_pass = gradients if graph.layer else ()  # methods that `maps_and_logits` knows
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
         "Pictures (n, height, width, channels) uint8 as the float32 that the model was trained on."
@@ -62,10 +63,14 @@ class GraphClassifier:
 
     def maps(self, images: np.ndarray, targets: np.ndarray, method: str) -> np.ndarray:
         "Class activation maps (n, rows, columns) float32 of pictures uint8 for the classes `targets` (n,)."
-        pictures = self.prepare(images)
         if method == "scorecam":
-            return score_maps(self.graph, pictures, targets, self.batch_size)
-        return gradient_maps(self.graph, pictures, targets, len(self.class_names), method, self.batch_size)
+            return score_maps(self.graph, self.prepare(images), targets, self.batch_size)
+        return self.maps_and_logits(images, targets, method)[0]
+
+    def maps_and_logits(self, images: np.ndarray, targets: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+        "`maps` by a gradient method and `logits`, in one pass."
+        maps, raw = gradient_maps(self.graph, self.prepare(images), targets, len(self.class_names), method, self.batch_size)
+        return maps, class_logits(self.head, raw)
 
 
 class KerasClassifier(GraphClassifier):

@@ -141,6 +141,7 @@ PRESETS = {
         "scale": "0..1",
         "framing": "plain",
         "map_layer": "",
+        "occlusion_fill": "off",
         "empty": "zero",
     },
 }

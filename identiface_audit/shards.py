@@ -23,7 +23,7 @@ from .framing import frames, into_frames
 from .occlusion import ELSEWHERE, FACE_OVAL, lead, occlude, region_masks
 from .regional_gap import deciding_region
 from .regions import assign_regions, heaviest_region, region_boxes, region_columns
-from .saliency import class_activation_maps, heatmaps
+from .saliency import heatmaps, maps_and_logits
 from .sanity import sanity_check
 from .settings import N_LANDMARKS, Settings
 from .workers import FacesRead
@@ -126,8 +126,7 @@ def warm_up(classifier: Classifier, settings: Settings) -> None:
     "Trace the model's graphs on a blank picture, so that the first faces need not wait for it."
     blank = np.zeros((1, *classifier.input_shape), np.uint8)
     classifier.logits(blank)
-    if settings.method in classifier.map_methods:
-        class_activation_maps(classifier, blank, np.array([0]), settings.method, settings.backend)
+    maps_and_logits(classifier, blank, np.array([0]), settings.method, settings.backend)
 
 
 def explain(
@@ -143,16 +142,13 @@ def explain(
     read = dataclasses.replace(read, landmarks=into_frames(read.landmarks, frame))
     height, width, _ = classifier.input_shape
     names = np.array(classifier.class_names)
-    logits = classifier.logits(read.pixels)
+    targets = None
+    if settings.explain != "predicted":
+        wanted = faces["true_gender"] if settings.explain == "true" else [settings.explain] * len(faces)
+        targets = np.array([classifier.class_names.index(name) for name in wanted], int)
+    cams, logits = maps_and_logits(classifier, read.pixels, targets, settings.method, settings.backend)
     scores, predicted = classifier.scores(logits), names[logits.argmax(1)]
-    explained = {"true": faces["true_gender"].to_numpy(object), "predicted": predicted.astype(object)}.get(
-        settings.explain, np.full(len(faces), settings.explain, object)
-    )
-    targets = np.array([classifier.class_names.index(name) for name in explained], int)
-    if settings.method in classifier.map_methods:
-        cams = class_activation_maps(classifier, read.pixels, targets, settings.method, settings.backend)
-    else:
-        cams = np.zeros((len(faces), *classifier.map_shape), np.float32)
+    explained = predicted if targets is None else names[targets]
     placed = place(cams, read.landmarks, regions, settings, height, width)
     columns = {
         "image_path": pa.array(faces["image_path"], pa.string()),
