@@ -21,9 +21,10 @@ from identiface_audit.shards import array_of, place
 from identiface_audit.widgets.app import VIEWERS, AuditApp
 from identiface_audit.widgets.bias_viewer import BiasViewer
 from identiface_audit.widgets.faces_viewer import FacesViewer
-from identiface_audit.widgets.grid import FaceGrid, FacePages, thumbnail
+from identiface_audit.widgets.grid import FaceGrid
 from identiface_audit.widgets.job import Job
 from identiface_audit.widgets.live import Live
+from identiface_audit.widgets.pages import FacePages, thumbnail
 from identiface_audit.widgets.predictions_viewer import PredictionsViewer
 from identiface_audit.widgets.regions_viewer import RegionsViewer
 from identiface_audit.widgets.saliency_viewer import SaliencyViewer

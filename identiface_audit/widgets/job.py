@@ -45,7 +45,7 @@ def _maps(tell, audit, model, rows, methods, out):
     from identiface_audit.classifiers import load_classifier
     from identiface_audit.images import fit
     from identiface_audit.saliency import class_activation_maps
-    from identiface_audit.widgets.grid import seen_picture
+    from identiface_audit.widgets.pages import seen_picture
     from identiface_audit.widgets.live import saved_settings
 
     done = Audit(audit)
