@@ -41,7 +41,7 @@ def sentences(summary: dict) -> list[str]:
             out.append(f"{name}: no faces.")
     gap = s["notebook"]["equalized_odds_score"]
     out.append(f"The recall gap, which the reference notebook calls equalized odds score, is {number(gap)}.")
-    out += [line[0].upper() + line[1:] for line in s["verdict"]["sentences"]]
+    out += s["verdict"]["sentences"]
     if s["slices"]["worst"]:
         out.append(f"Mistakes gather where {'; and where '.join(s['slices']['worst'])}.")
     if s["n_without_landmarks"]:

@@ -129,7 +129,7 @@ def verdict(groups: dict, regions: dict, overall: dict, regional_gap: dict, agre
     if sanity and sanity.get("sentence"):
         lines.append(sanity["sentence"])
     return {
-        "sentences": lines,
+        "sentences": [line[0].upper() + line[1:] for line in lines],
         "biased_regions": found,
         "claims": claims,
         "thresholds": {"weak evidence": f"p < {WEAK}", "strong evidence": f"p < {STRONG}", "correction": "Holm, over regions"},

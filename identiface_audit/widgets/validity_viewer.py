@@ -9,6 +9,7 @@ __all__ = ['ValidityViewer']
 
 # %% ../../nbs/widgets/10_validity_viewer.ipynb #5813891a
 import json
+from html import escape
 from pathlib import Path
 
 import ipywidgets as w
@@ -59,9 +60,11 @@ def _tables(found, caption):
     "A table for each record of records; single values share one."
     if isinstance(found, list):
         found = {str(i + 1): row for i, row in enumerate(found)}
-    nested = {k: v for k, v in found.items() if isinstance(v, dict) and v and all(isinstance(x, dict) for x in v.values())}
+    nested = {k: v for k, v in found.items() if isinstance(v, dict) and any(isinstance(x, dict) for x in v.values())}
     lists = {k: v for k, v in found.items() if isinstance(v, list) and v and all(isinstance(x, dict) for x in v)}
-    plain = {k: v for k, v in found.items() if k not in nested and k not in lists}
-    out = [record_table(plain, caption)] if plain else []
+    prose = {k: v for k, v in found.items() if isinstance(v, str) and len(v) > 60}
+    plain = {k: v for k, v in found.items() if k not in nested and k not in lists and k not in prose}
+    out = [w.HTML(f"<p><b>{escape(caption)}.</b> {escape(text)}</p>") for text in prose.values()]
+    out += [record_table(plain, caption)] if plain else []
     out += [record_table(v, f"{caption}: {k.replace('_', ' ')}") for k, v in nested.items()]
     return out + [record_table({str(i + 1): row for i, row in enumerate(v)}, f"{caption}: {k.replace('_', ' ')}") for k, v in lists.items()]
