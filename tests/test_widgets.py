@@ -325,12 +325,12 @@ def test_displaying_puts_down_a_picture_for_places_where_nothing_runs(done, monk
 
 
 def test_results_of_a_validation_are_shown_or_their_absence_said(done, tmp_path):
-    said = [t.empty for t in ValidityViewer(done).panel.children[1:] if not t.rows]
+    said = [t.empty for t in ValidityViewer(done).panel.children[1:] if not getattr(t, "rows", True)]
     assert any("validate --model" in text for text in said)
     results = tmp_path / "validation.json"
     results.write_text(json.dumps({"methods": {"gradcam++": {"top_1": {"value": 0.22, "interval": [0.1, 0.4]}}}, "runs": 200}))
     viewer = ValidityViewer(done, results=results)
-    assert any(t.rows and "top 1" in t.rows[0] for t in viewer.panel.children[1:])
+    assert any("top 1" in t.rows[0] for t in viewer.panel.children[1:] if getattr(t, "rows", None))
     results.write_text("{")
     assert "cannot be read" in ValidityViewer(done, results=results).border.message.value
 
