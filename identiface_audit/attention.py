@@ -24,8 +24,8 @@ def region_attention(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     >>> region_attention(np.array([[[3.0, 1.0]]]), np.array([[[[True, False]], [[False, True]]]])).tolist()
     [[1.5, 0.5]]
     """
-    n, count = masks.shape[:2]
-    flat, heat = masks.reshape(n, count, -1), heatmaps.reshape(n, -1).astype(np.float32)
+    n, count, height, width = masks.shape
+    flat, heat = masks.reshape(n, count, height * width), heatmaps.reshape(n, height * width).astype(np.float32)
     mass = np.stack([(flat[:, r] * heat).sum(1) for r in range(count)], axis=1)
     expected = flat.mean(2) * heat.sum(1, keepdims=True)
     return np.divide(mass, expected, out=np.full((n, count), np.nan, np.float32), where=expected > 0)

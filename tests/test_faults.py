@@ -57,9 +57,9 @@ def start(faces, out, cache, **options):
     for name, value in ({"shard_size": SHARD} | options).items():
         command += ["--set", f"{name}={value}"]
     environment = os.environ | {"IDENTIFACE_CACHE": str(cache)}
-    return subprocess.Popen(
-        [str(c) for c in command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    hears = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a test run in the background ignores Ctrl-C, and so would this
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([str(c) for c in command], env=environment, start_new_session=True, **hears, **pipes)
 
 
 def finish(process, code=0):
@@ -276,10 +276,13 @@ def test_nothing_is_mixed(faces, whole, tmp_path):
 
     run()
     assert said == ["all 6 shards (60 faces) are done already"]
-    for changes in ({"threshold": "li"}, {"min_overlap": 0.6}, {"percentile": 80, "region_set": "ten"}):
+    for changes in ({"threshold": "li"}, {"min_overlap": 0.6}, {"percentile": 80, "distance": "cityblock"}):
         here = run(**changes)
         assert said[1] == "6 shards have other thresholds or regions, and are placed again from their maps"
         assert_same(here, run(to=tmp_path / f"new {changes}", **changes))
+    here = run(region_set="ten")  # other regions are hidden too
+    assert "are done again" in said[0]
+    assert_same(here, run(to=tmp_path / "ten", region_set="ten"))
     here = run(method="gradcam")
     assert "6 shards lack a picture or were made with another model, setting or picture, and are done again" in said
     assert_same(here, run(to=tmp_path / "gradcam", method="gradcam"))

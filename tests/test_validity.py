@@ -46,14 +46,14 @@ def test_suite_plants_what_it_says():
 
 
 def test_users_architecture_is_lent_not_changed(demo, landmarker):
-    before = [w.copy() for w in demo.network.get_weights()]
+    before = [w.copy() for w in demo.model.get_weights()]
     copy = fresh_copy(demo)
     assert [w.shape for w in copy.get_weights()] == [w.shape for w in before]
     assert any(not np.array_equal(a, b) for a, b in zip(copy.get_weights(), before, strict=True))
     pool = draw_pool(200, 2, demo.input_shape, landmarker)
     trained = train(copy, pool, Suite("lips", False), CLASSES, seed=0, epochs=1)
     assert trained.input_shape == demo.input_shape and trained.logits(pool.female[:3]).shape == (3, 2)
-    assert all(np.array_equal(a, b) for a, b in zip(demo.network.get_weights(), before, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(demo.model.get_weights(), before, strict=True))
 
 
 def test_colour_network_is_trained_too(landmarker):
@@ -84,12 +84,12 @@ def test_intervals_cover_in_the_simulation():
 
 
 def test_shuffling_is_undone_even_when_it_is_stopped(demo):
-    before = demo.network.get_weights()
+    before = demo.model.get_weights()
     with pytest.raises(RuntimeError):
-        for names in shuffled(demo.network, steps=2):
-            assert any(not np.array_equal(a, b) for a, b in zip(demo.network.get_weights(), before, strict=True)), names
+        for names in shuffled(demo.model, steps=2):
+            assert any(not np.array_equal(a, b) for a, b in zip(demo.model.get_weights(), before, strict=True)), names
             raise RuntimeError
-    assert all(np.array_equal(a, b) for a, b in zip(demo.network.get_weights(), before, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(demo.model.get_weights(), before, strict=True))
 
 
 def test_gate_fails_maps_that_name_nothing_and_passes_those_that_fit(demo):
