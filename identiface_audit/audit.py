@@ -42,11 +42,11 @@ _PLACED = ("percentile", "threshold", "rule", "distance", "overlap", "min_overla
 def _marks(shard, model_sha256, settings, regions, made_by):
     rows = shard[["image_path", "sha256", "age", "true_gender", "race", "duplicate_of"]].astype(object)
     seen = {name: getattr(settings, name) for name in _SEEN} | {"model": model_sha256, "landmarker": LANDMARKER_SHA256}
-    seen |= {"hidden": [settings.occlusion_fill, [] if settings.occlusion_fill == "off" else list(regions.items())]}
-    placed = {name: getattr(settings, name) for name in _PLACED} | {"regions": regions}
+    seen |= {"occlusion_fill": settings.occlusion_fill, "regions": list(regions.items())}
+    placed = {name: getattr(settings, name) for name in _PLACED}
     return {
         "seen": fingerprint(_ENGINE, made_by, seen, rows.where(rows.notna(), None).values.tolist()),
-        "placed": fingerprint(_ENGINE, list(placed["regions"].items()), placed),
+        "placed": fingerprint(_ENGINE, placed),
     }
 
 
@@ -230,6 +230,6 @@ def _report(shards, todo, replace, old, say):
     if stale:
         say(f"{len(stale)} shards lack a picture or were made with another model, setting or picture, and are done again")
     if replace:
-        say(f"{len(replace)} shards have other thresholds or regions, and are placed again from their maps")
+        say(f"{len(replace)} shards have other thresholds, and are placed again from their maps")
     if n and not todo and not replace:
         say(f"all {n} shards ({faces:,} faces) are done already")

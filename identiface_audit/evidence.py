@@ -220,12 +220,9 @@ def overall_evidence(columns: np.ndarray, is_first: np.ndarray, replicates: int 
     def score(dealt):  # (k, R) hits of the first group
         return np.abs(dealt / first - (total - dealt) / (m - first)).mean(1)
 
-    rng, chance = np.random.default_rng(seed), []
-    step = max(1, 4_000_000 // m)
-    for start in range(0, replicates, step):
-        deals = rng.permuted(np.tile(member, (min(step, replicates - start), 1)), axis=1)
-        chance.append(score(deals @ hits))
-    chance, value = np.concatenate(chance), float(score(member[None] @ hits)[0])
+    patterns, faces = np.unique(hits, axis=0, return_counts=True)  # permuting groups deals out faces by the pattern of their regions
+    deals = np.random.default_rng(seed).multivariate_hypergeometric(faces, first, replicates, method="marginals")
+    chance, value = score(deals @ patterns), float(score(member[None] @ hits)[0])
     floor = float(chance.mean())
     p = (1 + int((chance >= value - 1e-12).sum())) / (1 + replicates)
     return {"value": value, "noise_floor": floor, "excess": value - floor, "p_value": p, "interval": interval, "n": n}

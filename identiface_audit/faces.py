@@ -109,12 +109,12 @@ def list_files(folder: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
         rejected.append((os.path.relpath(error.filename, root), f"folder cannot be read: {error.strerror}"))
 
     for here, folders, names in os.walk(root, onerror=unreadable):
-        relative = Path(here).relative_to(root)
+        relative = "" if here == str(root) else Path(here).relative_to(root).as_posix() + "/"
         for name in folders:
             if os.path.islink(os.path.join(here, name)):
-                rejected.append(((relative / name).as_posix(), "a linked folder is not followed"))
+                rejected.append((relative + name, "a linked folder is not followed"))
         for name in names:
-            path = (relative / name).as_posix()
+            path = relative + name
             try:
                 regular = stat.S_ISREG(os.stat(os.path.join(here, name)).st_mode)
                 path.encode()
@@ -172,7 +172,7 @@ def find_faces(
     hashes = []
     for i, path in enumerate(faces["image_path"]):
         try:
-            hashes.append(hashlib.sha256(read_bytes(Path(folder) / path, settings.max_megabytes)).hexdigest())
+            hashes.append(hashlib.sha256(read_bytes(os.path.join(folder, path), settings.max_megabytes)).hexdigest())
         except FacesError as reason:
             hashes.append(None)
             rejected.loc[len(rejected)] = [path, str(reason)]

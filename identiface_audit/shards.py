@@ -105,7 +105,6 @@ def _placed_columns(placed, regions, landmarks):
     row, which = np.nonzero(placed["columns"])
     offsets = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
     known = np.flatnonzero(there)
-    attention = region_attention(placed["heatmaps"], region_masks(landmarks, regions, *placed["heatmaps"].shape[1:]))
     heat = np.rint(placed["heatmaps"] * 255).astype(np.uint8)
     columns = {
         "heatmap": _fixed(heat, pa.uint8()),
@@ -114,7 +113,6 @@ def _placed_columns(placed, regions, landmarks):
         "landmark_boxes": _box_lists(
             np.repeat(known, len(names)), placed["region_boxes"][known].reshape(-1, 4), np.tile(names, len(known)), n
         ),
-        "attention": _fixed(attention, pa.float32(), ~there),
         "regions": pa.ListArray.from_arrays(offsets, pa.array(names[which], pa.string())),
     }
     return columns | {
@@ -168,6 +166,8 @@ def explain(
     }
     columns |= {f"score_{name}": pa.array(scores[:, i], pa.float32()) for i, name in enumerate(names)}
     columns |= hidden_columns(faces, read, classifier, settings, regions, logits) | picture_columns(read)
+    attention = region_attention(placed["heatmaps"], region_masks(read.landmarks, regions, height, width))
+    columns["attention"] = _fixed(attention, pa.float32(), np.isnan(read.landmarks[:, 0, 0]))
     return pa.table(columns | _placed_columns(placed, regions, read.landmarks))
 
 

@@ -278,7 +278,7 @@ def test_nothing_is_mixed(faces, whole, tmp_path):
     assert said == ["all 6 shards (60 faces) are done already"]
     for changes in ({"threshold": "li"}, {"min_overlap": 0.6}, {"percentile": 80, "distance": "cityblock"}):
         here = run(**changes)
-        assert said[1] == "6 shards have other thresholds or regions, and are placed again from their maps"
+        assert said[1] == "6 shards have other thresholds, and are placed again from their maps"
         assert_same(here, run(to=tmp_path / f"new {changes}", **changes))
     here = run(region_set="ten")  # other regions are hidden too
     assert "are done again" in said[0]
