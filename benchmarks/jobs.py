@@ -151,18 +151,29 @@ def maps(model, method, backend, n, batch=64):
             return class_activation_maps(classifier, images[chosen], targets[chosen], method)
 
     else:
-        import keras
+        from keras import activations
         from tf_keras_vis.gradcam import Gradcam
         from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
         from tf_keras_vis.scorecam import Scorecam
 
         kinds = {"gradcam": Gradcam, "gradcam++": GradcamPlusPlus, "scorecam": Scorecam}
-        visualize = kinds[method](keras.Model(classifier.network.inputs, classifier.network.outputs[1]))
+
+        def linear(clone):
+            clone.layers[-1].activation = activations.linear
+
+        def visualizer():
+            return kinds[method](classifier.model, model_modifier=linear, clone=True)
+
+        ready = visualizer()
 
         def run(chosen):
             wanted = targets[chosen]
-            score = lambda output: [output[i, t] for i, t in enumerate(wanted)]
-            return visualize(score, classifier.prepare(images[chosen]), penultimate_layer=classifier.map_layer)
+            visualize = visualizer() if batch == 1 else ready  # one face at a time as the notebook does it: a clone for each
+            return visualize(
+                lambda output: [output[i, t] for i, t in enumerate(wanted)],
+                classifier.prepare(images[chosen]),
+                penultimate_layer=classifier.map_layer,
+            )
 
     run(slice(0, batch if backend == "own" else 2))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
