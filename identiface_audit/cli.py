@@ -113,6 +113,14 @@ def _report(args):
     print(write_report(Audit(args.folder), args.out, show_faces=not args.no_faces))
 
 
+def _serve(args):
+    from identiface_audit.dashboard import serve
+    from identiface_audit.settings import load_dashboard_settings
+
+    settings = load_dashboard_settings(args.settings, max_visitors=args.max_visitors, show_faces=args.show_faces)
+    return serve(args.folder, settings, args.port, args.ip, args.base_url, _say)
+
+
 def _fetch(args):
     from identiface_audit.landmarks import find_landmarker
 
@@ -183,6 +191,16 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--no-faces", action="store_true", help="show no face")
     report.set_defaults(run=_report)
 
+    show = commands.add_parser("serve", help="a dashboard of finished audits, safe to publish")
+    show.add_argument("folder", metavar="DIR", help="an audit, or a folder of audits")
+    show.add_argument("--port", type=_positive, default=8866, metavar="N", help="(8866)")
+    show.add_argument("--ip", default="127.0.0.1", metavar="IP", help="address to listen on (127.0.0.1: this machine only)")
+    show.add_argument("--base-url", default="/", metavar="PATH", help="where it stands behind a proxy, such as /audits/")
+    show.add_argument("--max-visitors", type=_positive, metavar="N", help="visitors at once (20)")
+    show.add_argument("--show-faces", metavar="HOW", help="show, blur or hide (show)")
+    show.add_argument("--settings", metavar="FILE", help="your own settings.ini, section [dashboard]")
+    show.set_defaults(run=_serve)
+
     models = commands.add_parser("models", help="the landmark model").add_subparsers(required=True, metavar="COMMAND")
     fetch = models.add_parser("fetch", help="get it into the cache, checked by SHA-256")
     fetch.set_defaults(run=_fetch)
@@ -204,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             break
     args = parser().parse_args(given)
     try:
-        args.run(args)
+        code = args.run(args)
     except AuditError as error:
         _say(f"identiface-audit: {error}")
         return 3
@@ -214,4 +232,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0
+    return code or 0
