@@ -83,6 +83,7 @@ def prepare(room: Path, audits: dict[str, Path], settings: DashboardSettings, **
         folder.mkdir()
     shutil.copytree(_PACKAGE / "template", share / "voila" / "templates" / "identiface")
     kernel = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--IPKernelApp.capture_fd_output=False", "--HistoryManager.enabled=False"]
+    kernel += ["--IPKernelApp.log_level=40"]
     written = {
         site / "audits.ipynb": _notebook(settings.title),
         site / "voila.json": voila_config(settings, **where),

@@ -197,10 +197,12 @@ def close_kernel(shell: Any, log: Any) -> None:
     from identiface_audit.widgets.viewer import Border
 
     Border.public = FacePages.public = True
-    _log.addHandler(logging.StreamHandler(log))
+    handler = logging.StreamHandler(log)
+    handler.setLevel(logging.ERROR)  # lower levels write whole messages
+    _log.addHandler(handler)
     sys.stdout = sys.stderr = log
     shell._showtraceback = lambda kind, error, lines: print(*lines, sep="\n", file=log, flush=True)
-    shell.kernel.log.handlers = [logging.StreamHandler(log)]
+    shell.kernel.log.handlers = [handler]
     shell.kernel.comm_manager.unregister_target("jupyter.widget", w.Widget.handle_comm_opened)
 
 
