@@ -37,7 +37,7 @@ def _notebook(title):
     return notebook | {"metadata": {"title": title, "kernelspec": kernel}}
 
 
-def voila_config(settings: DashboardSettings, port: int = 8866, ip: str = "127.0.0.1", base_url: str = "/", tls: bool = False) -> dict:
+def voila_config(settings: DashboardSettings, port: int = 8866, ip: str = "127.0.0.1", base_url: str = "/") -> dict:
     "What `voila.json` holds: every door that Voilà leaves open, closed."
     csp = "default-src 'self' blob: data: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' ws: wss: blob: data:; frame-ancestors 'self'; object-src 'none'; base-uri 'self'"
     headers = {"Content-Security-Policy": csp, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
@@ -49,6 +49,7 @@ def voila_config(settings: DashboardSettings, port: int = 8866, ip: str = "127.0
             "ip": ip,
             "base_url": f"/{base_url.strip('/')}/".replace("//", "/"),
             "open_browser": False,
+            "kernel_websocket_connection_class": "identiface_audit.visitors.VisitorConnection",
             "log_level": "ERROR",  # lower levels write kernel ids
             "tornado_settings": {"disable_check_xsrf": True, "websocket_max_message_size": _MESSAGE, "headers": headers},
         },

@@ -24,6 +24,7 @@ from browser import ROOT, chromium, find_chromium, free_port, variant, watch
 
 pytest.importorskip("voila")
 needs_browser = pytest.mark.skipif(not find_chromium(), reason="needs Chromium or Chrome")
+VERSIONS = {"jupyter.widget.control": "1.0.0", "jupyter.widget": "2.1.0"}  # protocols
 SECRET = "a-secret-of-the-environment"
 
 
@@ -108,17 +109,22 @@ class Visitor:
         asyncio.set_event_loop(self.loop.asyncio_loop)
         return self.loop.run_sync(act)
 
-    def connect(self, **headers):
+    def connect(self, protocol=("v1.kernel.websocket.jupyter.org",), **headers):
         from tornado.httpclient import HTTPRequest
         from tornado.websocket import websocket_connect
 
         address = f"{self.server.address.replace('http', 'ws', 1)}api/kernels/{self.kernel}/channels"
-        self.socket = self.run(lambda: websocket_connect(HTTPRequest(address, headers=headers), max_message_size=2**28))
+        request = HTTPRequest(address, headers=headers)
+        self.socket = self.run(lambda: websocket_connect(request, max_message_size=2**28, subprotocols=list(protocol) or None))
 
     def send(self, kind, content, channel="shell"):
+        from jupyter_server.services.kernels.connection.base import serialize_msg_to_ws_v1
+
         header = {"msg_id": uuid.uuid4().hex, "username": "", "session": "s", "msg_type": kind, "version": "5.3", "date": "2030-01-01T00:00:00Z"}
-        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": channel, "buffers": []}
-        self.run(lambda: self.socket.write_message(json.dumps(message)))
+        about = {"version": VERSIONS.get(isinstance(content, dict) and content.get("target_name"), "")}
+        message = {"header": header, "parent_header": {}, "metadata": about, "content": content}
+        raw = bytes(serialize_msg_to_ws_v1(message, channel, lambda part: json.dumps(part).encode()))
+        self.run(lambda: self.socket.write_message(raw, binary=True))
         return header["msg_id"]
 
     async def _read(self):
@@ -128,7 +134,7 @@ class Visitor:
         "Messages until one is `done` or nothing came for `seconds`."
         from datetime import timedelta
 
-        from jupyter_server.services.kernels.connection.base import deserialize_binary_message
+        from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
         from tornado.gen import TimeoutError as Late
         from tornado.gen import with_timeout
 
@@ -142,7 +148,8 @@ class Visitor:
             self.next = None
             if raw is None:
                 return out
-            message = json.loads(raw) if isinstance(raw, str) else deserialize_binary_message(raw)
+            header, parent, about, content, *buffers = deserialize_msg_from_ws_v1(raw)[1]
+            message = {"header": json.loads(header), "parent_header": json.loads(parent), "content": json.loads(content), "buffers": buffers}
             out.append(message)
             self.seen.append(message)
             if done(message):
@@ -309,6 +316,18 @@ def test_the_template_cannot_be_chosen(server, query):
     with Visitor(server, query) as visitor:
         assert visitor.status == 200 and "idf-asleep" in visitor.page and 'data-jp-theme-light="true"' in visitor.page
     assert time.monotonic() - start < 30
+
+
+def test_the_old_protocol_that_hangs_voila_is_refused(server, visitor):
+    from tornado.httpclient import HTTPClientError
+
+    mine = visitor.socket
+    for protocol in ((), ("v0",)):
+        with pytest.raises(HTTPClientError) as refused:
+            visitor.connect(protocol)
+        assert refused.value.code == 400
+    visitor.socket = mine
+    assert server.get("voila/static/voila.js", timeout=5)[0] == 200
 
 
 def test_another_site_cannot_listen(visitor):
