@@ -91,3 +91,10 @@ class VisitorConnection(ZMQChannelsWebsocketConnection):
         if PROTOCOL not in (part.strip() for part in named.split(",")):
             raise HTTPError(400, reason="Unknown protocol")
         await super().prepare()
+
+    def handle_incoming_message(self, incoming_msg: Any) -> None:
+        "Pass on what has as many parts as it says: Jupyter Server counts to that number before it looks."
+        parts = int.from_bytes(incoming_msg[:8], "little") if isinstance(incoming_msg, bytes) else 0
+        if not 6 <= parts <= 200 or 8 * (parts + 1) > len(incoming_msg):
+            return self.websocket_handler.close(1003)
+        super().handle_incoming_message(incoming_msg)

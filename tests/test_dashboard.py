@@ -99,7 +99,7 @@ class Visitor:
 
     def __exit__(self, *_):
         if self.socket:
-            self.socket.close()
+            self.run(self._close)
         self.server.get(f"voila/api/shutdown/{self.kernel}", "POST")
         self.loop.close(all_fds=False)
 
@@ -126,6 +126,9 @@ class Visitor:
         raw = bytes(serialize_msg_to_ws_v1(message, channel, lambda part: json.dumps(part).encode()))
         self.run(lambda: self.socket.write_message(raw, binary=True))
         return header["msg_id"]
+
+    async def _close(self):
+        self.socket.close()
 
     async def _read(self):
         return self.socket.read_message()  # waits on even where `listen` gave up
@@ -328,6 +331,14 @@ def test_the_old_protocol_that_hangs_voila_is_refused(server, visitor):
         assert refused.value.code == 400
     visitor.socket = mine
     assert server.get("voila/static/voila.js", timeout=5)[0] == 200
+
+
+@pytest.mark.parametrize("raw", [b"\xff" * 8, b"", b"\x06" + bytes(7), (6).to_bytes(8, "little") + b"\xff" * 64, "text"], ids=["counts to 2**64", "empty", "short", "far", "text"])
+def test_a_message_that_lies_about_its_parts(server, raw):
+    with Visitor(server) as visitor:
+        visitor.run(lambda: visitor.socket.write_message(raw, binary=isinstance(raw, bytes)))
+        visitor.listen(seconds=1)
+        assert server.get("voila/static/voila.js", timeout=5)[0] == 200
 
 
 def test_another_site_cannot_listen(visitor):
