@@ -34,6 +34,7 @@ class VisitorKernels(AsyncMappingKernelManager):
     async def start_kernel(self, **kwargs: Any) -> str:
         "Start a kernel if there is a place, which is taken before anything is awaited."
         if self._closing or len(self._begun | set(self._kernels)) >= self.max_visitors:
+            asyncio.get_running_loop().call_soon(self._sweep)
             raise HTTPError(503, reason="All places are taken")
         kernel_id = kwargs.get("kernel_id") or self.new_kernel_id(**kwargs)
         self._begun.add(kernel_id)
@@ -50,9 +51,14 @@ class VisitorKernels(AsyncMappingKernelManager):
             asyncio.get_running_loop().call_later(0.2, self._fill)
         return gone
 
+    def _sweep(self):
+        "Take from the pool what found no place: Voilà ends no kernel while one of those is in it."
+        for pool in getattr(self, "_pools", {}).values():
+            pool[:] = [t for t in pool if not (t.done() and (t.cancelled() or t.exception()))]
+
     def _fill(self):
+        self._sweep()
         for notebook, pool in ({} if self._closing else getattr(self, "_pools", {})).items():
-            pool[:] = [t for t in pool if not (t.done() and (t.cancelled() or t.exception()))]  # those that found no place
             if not pool and len(self._begun | set(self._kernels)) < self.max_visitors:
                 self.fill_if_needed(delay=0, notebook_name=notebook)
 
