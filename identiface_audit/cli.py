@@ -110,7 +110,13 @@ def _report(args):
     from identiface_audit.audit import Audit
     from identiface_audit.report import write_report
 
-    print(write_report(Audit(args.folder), args.out, show_faces=not args.no_faces))
+    from identiface_audit.exports import write_card, write_csv
+
+    audit = Audit(args.folder)
+    print(write_report(audit, args.out, show_faces=not args.no_faces))
+    for path, write in ((args.csv, write_csv), (args.card, write_card)):
+        if path:
+            print(write(audit, path))
 
 
 def _serve(args):
@@ -189,6 +195,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("folder", metavar="DIR")
     report.add_argument("--out", metavar="FILE", help="where it goes (report.html in the audit's folder)")
     report.add_argument("--no-faces", action="store_true", help="show no face")
+    report.add_argument("--csv", metavar="FILE", help="also write one row a face, without maps and landmarks")
+    report.add_argument("--card", metavar="FILE", help="also write a model card, Markdown with Hugging Face's fields")
     report.set_defaults(run=_report)
 
     show = commands.add_parser("serve", help="a dashboard of finished audits, safe to publish")
