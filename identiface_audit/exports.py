@@ -18,12 +18,12 @@ from .store import whole_file
 from .tables import around, number
 
 # %% ../nbs/views/02_exports.ipynb #6c3463f4
-_LARGE = ("cam", "heatmap", "landmarks", "activation_boxes", "landmark_boxes", "occlusion_drop", "frame")
+_LARGE = ("cam", "heatmap", "landmarks", "activation_boxes", "landmark_boxes", "frame", "attention")
 
 
 def write_csv(audit: Audit, path: str | Path) -> Path:
     "One row a face: labels, scores, regions; without maps, landmarks and boxes. Cells that a spreadsheet would run as a formula begin with an apostrophe."
-    table = audit.faces([n for n in audit.column_names if n not in _LARGE])
+    table = audit.faces([n for n in audit.column_names if n not in _LARGE and not n.startswith("occlusion_")])
     if "regions" in table:
         table["regions"] = table["regions"].map(" ".join)
     for name in table.select_dtypes(["object", "string"]):

@@ -29,7 +29,8 @@ class VisitorKernels(AsyncMappingKernelManager):
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self._begun, self._met, self._closing = set(), set(), False
-        logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # its lines hold kernel ids, and who has one has the kernel
+        for name in ("tornado.access", "tornado.general"):  # their lines hold kernel ids, and who has one has the kernel
+            logging.getLogger(name).setLevel(logging.ERROR)
 
     async def start_kernel(self, **kwargs: Any) -> str:
         "Start a kernel if there is a place, which is taken before anything is awaited."

@@ -445,7 +445,7 @@ def test_the_page_in_a_browser_behind_a_base_path(server):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert outside == [] and errors == []
         kernel = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
-        page.close(run_before_unload=True)
+        page.goto("about:blank")
         assert until(lambda: server.get(f"api/kernels/{kernel}")[0] == 404), "the page closed and its kernel stays"
 
 
