@@ -110,7 +110,21 @@ def _report(args):
     from identiface_audit.audit import Audit
     from identiface_audit.report import write_report
 
-    print(write_report(Audit(args.folder), args.out, show_faces=not args.no_faces))
+    from identiface_audit.exports import write_card, write_csv
+
+    audit = Audit(args.folder)
+    print(write_report(audit, args.out, show_faces=not args.no_faces))
+    for path, write in ((args.csv, write_csv), (args.card, write_card)):
+        if path:
+            print(write(audit, path))
+
+
+def _serve(args):
+    from identiface_audit.dashboard import serve
+    from identiface_audit.settings import load_dashboard_settings
+
+    settings = load_dashboard_settings(args.settings, max_visitors=args.max_visitors, show_faces=args.show_faces)
+    return serve(args.folder, settings, args.port, args.ip, args.base_url, _say)
 
 
 def _fetch(args):
@@ -181,7 +195,19 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("folder", metavar="DIR")
     report.add_argument("--out", metavar="FILE", help="where it goes (report.html in the audit's folder)")
     report.add_argument("--no-faces", action="store_true", help="show no face")
+    report.add_argument("--csv", metavar="FILE", help="also write one row a face, without maps and landmarks")
+    report.add_argument("--card", metavar="FILE", help="also write a model card, Markdown with Hugging Face's fields")
     report.set_defaults(run=_report)
+
+    show = commands.add_parser("serve", help="a dashboard of finished audits, safe to publish")
+    show.add_argument("folder", metavar="DIR", help="an audit, or a folder of audits")
+    show.add_argument("--port", type=_positive, default=8866, metavar="N", help="(8866)")
+    show.add_argument("--ip", default="127.0.0.1", metavar="IP", help="address to listen on (127.0.0.1: this machine only)")
+    show.add_argument("--base-url", default="/", metavar="PATH", help="where it stands behind a proxy, such as /audits/")
+    show.add_argument("--max-visitors", type=_positive, metavar="N", help="visitors at once (20)")
+    show.add_argument("--show-faces", metavar="HOW", help="show, blur or hide (show)")
+    show.add_argument("--settings", metavar="FILE", help="your own settings.ini, section [dashboard]")
+    show.set_defaults(run=_serve)
 
     models = commands.add_parser("models", help="the landmark model").add_subparsers(required=True, metavar="COMMAND")
     fetch = models.add_parser("fetch", help="get it into the cache, checked by SHA-256")
@@ -204,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             break
     args = parser().parse_args(given)
     try:
-        args.run(args)
+        code = args.run(args)
     except AuditError as error:
         _say(f"identiface-audit: {error}")
         return 3
@@ -214,4 +240,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0
+    return code or 0

@@ -11,6 +11,7 @@ __all__ = ['sentences', 'region_table', 'example_faces', 'write_report']
 import base64
 import html
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -127,14 +128,67 @@ _STYLE = """
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } img { max-width: 100%; background: #fff; border-radius: 6px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; } caption { text-align: left; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: right; } tbody th { text-align: left; font-weight: 500; }
-.note { opacity: .75; font-size: .9rem; } @media print { body { margin: 0; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
+.note { opacity: .75; font-size: .9rem; } @media print { body { margin: 0; max-width: none; } .idf-live { display: none; } .scroll { overflow: visible; } table { font-size: .7rem; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
 """
 
 # %% ../nbs/views/01_report.ipynb #416f0888
+_ANSWER = """
+const data = JSON.parse(document.getElementById("idf-data").textContent);
+const decode = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
+const [pictures, heat, points] = data.buffers.map(decode), n = data.faces.length, state = data.state, heard = {};
+for (const name of ["order", "luts"]) state[name] = new DataView(decode(state[name]).buffer);
+const part = (all, row) => all.subarray((row * all.length) / n, ((row + 1) * all.length) / n);
+const join = parts => new DataView(new Blob(parts).size ? Uint8Array.from(parts.flatMap(p => [...p])).buffer : new ArrayBuffer(0));
+const model = {
+  get: name => state[name],
+  set(name, value) { state[name] = value; (heard[`change:${name}`] || []).forEach(act => act()); },
+  save_changes() {},
+  on(name, act) { (heard[name] ??= []).push(act); },
+  off() {},
+  send(question) {
+    const rows = question.type === "face" ? [question.row] : question.rows;
+    let start = 0;
+    const images = rows.map(r => pictures.subarray(data.faces[r].start, data.faces[r].start + data.faces[r].length));
+    const faces = rows.map((r, i) => { const face = { ...data.faces[r], start }; start += images[i].length; return face; });
+    const answer = { type: question.type, id: question.id, rows, faces, face: faces[0], row: question.row, shape: data.shape, points: data.points };
+    setTimeout(() => heard["msg:custom"].forEach(act => act(answer, [join(images), join(rows.map(r => part(heat, r))), join(rows.map(r => part(points, r)))])));
+  },
+};
+render({ model, el: document.getElementById("idf-grid") });
+"""
+
+
+def _living_grid(audit, most=200):
+    "HTML of the grid with `most` faces at the most that can still be read; empty without any."
+    from identiface_audit.widgets.grid import FaceGrid, read_static
+    from identiface_audit.widgets.pages import FacePages
+
+    genders = audit.faces(["true_gender", "predicted_gender"])
+    wrong = (genders["true_gender"] != genders["predicted_gender"]).to_numpy()
+    mixed = np.random.default_rng(0).permutation(len(wrong))
+    rows = np.sort(mixed[np.argsort(~wrong[mixed], kind="stable")][:most])
+    rows = np.concatenate([rows[wrong[rows]], rows[~wrong[rows]]])
+    message, buffers = FacePages(audit, "show").answer(rows, 96, map_side=48)
+    if not any(face["length"] for face in message["faces"]):
+        return ""
+    text = lambda data: base64.b64encode(data).decode()
+    grid = FaceGrid(audit, rows[:0])
+    names = "selected active layers opacity threshold colormap cell height label empty lut_names colours input_shape toolbar".split()
+    state = {name: getattr(grid, name) for name in names} | {"order": text(np.arange(len(rows), dtype="<i4").tobytes()), "luts": text(grid.luts), "poster": None}
+    state["notice"] = f"{int(wrong[rows].sum()):,} of {wrong.sum():,} misclassified, {int((~wrong[rows]).sum()):,} of {(~wrong).sum():,} recognised"
+    data = {"state": state, "faces": message["faces"], "shape": list(message["shape"]), "points": message["points"], "buffers": [text(b) for b in buffers]}
+    safe = json.dumps(data).replace("<", "\\u003c")  # no </script> in it
+    style = read_static("theme.css") + read_static("grid.css")
+    return (
+        f'<div class="idf-live"><h2>Faces, with sliders</h2><style>{style}</style><div id="idf-grid"></div>'
+        f'<script type="application/json" id="idf-data">{safe}</script><script type="module">{read_static("grid.js")}{_ANSWER}</script></div>'
+    )
+
+
 def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool = True) -> Path:
     """Write the audit as one offline HTML file, `report.html` in its folder unless `path` says otherwise.
 
-    With `show_faces` ten misclassified faces are shown, where their files are still there.
+    With `show_faces` ten misclassified faces are shown, where their files are still there, and a grid of up to 200 faces that needs no kernel.
     """
     path = Path(path) if path else audit.folder / "report.html"
     s, blocks = audit.summary, []
@@ -155,6 +209,8 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
             figures.append(("Misclassified faces, with map and boxes", grid))
     for title, figure in figures:
         blocks.append(f"<h2>{html.escape(title)}</h2>{_picture(figure, title)}")
+    if show_faces:
+        blocks.append(_living_grid(audit))
     for title, table in _tables(audit):
         blocks.append(f'<h2>{html.escape(title)}</h2><div class="scroll">{table.to_html(border=0, escape=True)}</div>')
     words = "".join(f"<li>{html.escape(line)}</li>" for line in sentences(s))
@@ -163,7 +219,9 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
         "Gender is as recorded in the labels. Intervals are 95 %, Wilson for a share and Newcombe for a difference; p-values are "
         "Fisher's exact test, corrected by Holm over the regions. A map shows where the class's score is sensitive; what hiding a region does stands beside it. "
         f"A region is named biased where {s['verdict']['rests_on'].removeprefix('a region is named where ')}. "
-        f"Weak evidence is {s['verdict']['thresholds']['weak evidence']}, strong {s['verdict']['thresholds']['strong evidence']}."
+        f"Weak evidence is {s['verdict']['thresholds']['weak evidence']}, strong {s['verdict']['thresholds']['strong evidence']}. "
+        "What this cannot say: whether the faces stand for other people than those in the folder, whether their labels are right, and, for a region that no "
+        "evidence names, that it is free of bias: too few mistakes show nothing."
     )
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

@@ -5,10 +5,13 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
+from browser import chromium, find_chromium, variant, watch
 
 from identiface_audit import plots
 from identiface_audit.audit import Audit
+from identiface_audit.exports import write_card, write_csv
 from identiface_audit.report import example_faces, write_report
 
 
@@ -65,17 +68,73 @@ def test_the_report_stands_alone_and_hides_faces_when_asked(done, tmp_path):
     with_faces = write_report(done, tmp_path / "a.html").read_text()
     without = write_report(done, tmp_path / "b.html", show_faces=False).read_text()
     for page in (with_faces, without):
-        assert not re.search(r'(src|href)="(?!data:|#)', page) and "<script" not in page.lower()
+        assert not re.search(r'<[^>]*(src|href)="(?!data:|#)', page) and not re.search(r"<script[^>]* src|@import|https?://", page)
         assert "recall gap" in page and "Settings" in page
+    assert with_faces.count("<script") == 2 and "<script" not in without and "data:image/jpeg" not in without
     assert "Misclassified faces, with map" in with_faces and "Misclassified faces, with map" not in without
     names = done.faces(["image_path"])["image_path"]
     assert not any(n in without for n in names)
 
 
-def test_the_report_escapes_what_others_wrote(copy, done):
-    model = done.summary["model"] | {"file": "<script>alert(1)</script>.keras"}
+def test_the_report_escapes_what_others_wrote(copy):
+    model = copy().summary["model"] | {"file": "</script><script>alert(1)</script>.keras"}
     page = write_report(copy(model=model)).read_text()
-    assert "<script" not in page and "&lt;script" in page
+    assert "<script>alert" not in page and "&lt;script" in page and page.count("</script") == 2
+
+
+def test_a_hostile_file_name_stays_text_in_the_grid(done, tmp_path):
+    faces, name = tmp_path / "faces", "x&lt;!--<script>alert(1)</script>.png".replace("/", "\u2215")
+    shutil.copytree(done.summary["faces_folder"], faces)
+    shutil.copytree(done.folder, tmp_path / "audit")
+    old = done.faces(["image_path"])["image_path"][0]
+    shutil.move(faces / old, faces / name)
+    audit = Audit(variant(tmp_path / "audit", tmp_path / "named", range(60), lambda t: renamed(t, old, name)))
+    audit.summary["faces_folder"] = str(faces)
+    page = write_report(audit, tmp_path / "r.html").read_text()
+    assert page.count("<script") == 2 and "<!--" not in page and "u003cscript>alert(1)" in page
+
+
+def renamed(table, old, new):
+    import pyarrow as pa
+
+    names = [new if n == old else n for n in table["image_path"].to_pylist()]
+    return table.set_column(table.column_names.index("image_path"), "image_path", pa.array(names, table.schema.field("image_path").type))
+
+
+@pytest.mark.skipif(not find_chromium(), reason="needs Chromium or Chrome")
+def test_the_sliders_of_the_report_work_without_a_kernel(done, tmp_path):
+    path = write_report(done, tmp_path / "r.html")
+    assert path.stat().st_size < 10e6
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        outside, errors = watch(page)
+        page.goto(path.as_uri())
+        page.wait_for_selector(".idf-cell:not(.idf-wait)")
+        shot = lambda: page.locator(".idf-cell canvas").first.evaluate("c => c.toDataURL()")
+        before = shot()
+        page.locator("[data-trait=opacity]").fill("1")
+        page.wait_for_timeout(200)
+        assert shot() != before
+        page.locator(".idf-cell").first.dblclick()
+        page.locator(".idf-big canvas").first.wait_for()
+        assert errors == [] and [u for u in outside if not u.startswith("file:")] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_table_and_card(copy, tmp_path):
+    import yaml
+
+    audit = copy(model=copy().summary["model"] | {"file": "=cmd|x\n# title.keras"})
+    rows = pd.read_csv(write_csv(audit, tmp_path / "f.csv"))
+    assert len(rows) == 60 and rows["true_gender"].notna().all() and not {"cam", "landmarks"} & set(rows)
+    card = write_card(audit, tmp_path / "card.md").read_text()
+    head, body = card.removeprefix("---\n").split("\n---\n", 1)
+    result = yaml.safe_load(head)["model-index"][0]["results"][0]
+    groups = audit.summary["groups"]
+    assert {m["name"]: m["value"] for m in result["metrics"] if m["type"] == "recall"} == {f"recall, {g}": v["recall"]["value"] for g, v in groups.items()}
+    assert result["task"]["type"] == "image-classification" and "\n# title" not in body
+    assert str(audit.summary["faces_folder"]) not in card
+    assert len(body.split("## Bias, risks and limitations")[1]) > 200
 
 
 def test_faces_that_are_gone_are_left_out(copy, tmp_path):

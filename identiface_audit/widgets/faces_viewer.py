@@ -110,7 +110,7 @@ class FacesViewer(Viewer):
 
     def _rejected(self):
         rejected, shown = self.audit.rejected, 500
-        hidden = self.grid.pages.faces != "show"
+        hidden = not self.grid.pages.named
         if hidden:
             reasons = rejected.groupby("reason", as_index=False).size()
             rows = [{"path": f"{n:,} files", "reason": r} for r, n in zip(reasons["reason"], reasons["size"], strict=True)]

@@ -104,7 +104,8 @@ class FaceGrid(anywidget.AnyWidget):
             else:
                 return
         except (AuditError, IndexError, KeyError, TypeError, ValueError, OSError) as error:
-            message, buffers = {"failed": f"These faces cannot be shown: {one_line(error)}", "row": row}, []
+            why = "" if self.pages.public else f": {one_line(error)}"
+            message, buffers = {"failed": f"These faces cannot be shown{why}", "row": row}, []
         self.send(message | {"type": kind, "id": question.get("id")}, buffers)
 
     def _ipython_display_(self) -> None:

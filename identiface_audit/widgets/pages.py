@@ -52,18 +52,18 @@ def seen_picture(audit: Audit, path: str, frame: Sequence[float] | None = None) 
     return frame_picture(image, np.asarray(frame))
 
 # %% ../../nbs/widgets/00_pages.ipynb #17f971e0
-def _said(row: dict, faces: str) -> dict:
-    "Caption, name and facts of one face from its row."
+def _said(row: dict, named: bool) -> dict:
+    "Caption, name and facts of one face from its row; its file name only if `named`."
     score = row.get(f"score_{row['predicted_gender']}")
     sure = "" if score is None else f" {score:.0%}"
     wrong = row["predicted_gender"] != row["true_gender"]
-    name = row["image_path"] if faces == "show" else f"face {row['row'] + 1}"
+    name = row["image_path"] if named else f"face {row['row'] + 1}"
     known = [("age", row.get("age")), ("race", row.get("race"))]
     regions = ", ".join(r.replace("_", " ") for r in row["regions"]) or "none"
     notes = ["no landmarks found"] if row["faces_found"] == 0 else []
     notes += [f"{row['faces_found']} faces found"] if row["faces_found"] > 1 else []
     notes += ["the map is empty"] if row["map_empty"] else []
-    notes += [f"copy of {row['duplicate_of']}"] if row["duplicate_of"] and faces == "show" else []
+    notes += [f"copy of {row['duplicate_of']}"] if row["duplicate_of"] and named else []
     facts = [("true", row["true_gender"]), ("predicted", row["predicted_gender"] + sure), *((k, str(v)) for k, v in known if v is not None)]
     facts += [("looked at", regions), *(("note", note) for note in notes)]
     verdict = "taken for" if wrong else "recognised as"
@@ -83,12 +83,16 @@ class FacePages:
 
     `faces` show, blur or hide: what becomes of pictures, and whether file names are told. `settings` places boxes anew.
     `replaced` {row: (heatmap (height, width) uint8, boxes, regions)} stands in for what the audit holds.
+    Where strangers look on, `public` is set on the class: no file name is told then, nor an error's words.
     """
+
+    public = False
 
     def __init__(self, audit: Audit, faces: str = "show", settings: Settings | None = None):
         if faces not in FACES:
             raise ValueError(f"faces {faces!r} is not one of {', '.join(FACES)}")
         self.audit, self.faces, self.settings = audit, faces, settings
+        self.named = faces == "show" and not self.public
         self.shape = tuple(audit.summary["model"]["input_shape"][:2])
         self.regions = _regions(audit)
         self.replaced: dict[int, tuple] = {}
@@ -143,7 +147,7 @@ class FacePages:
             pictures = list(threads.map(lambda row: self._picture(row["image_path"], row.get("frame"), side), plain))
         start, faces = 0, []
         for row, face, boxes, (data, reason) in zip(rows, plain, found, pictures, strict=True):
-            said = _said(face | {"row": row, "regions": boxes["regions"]}, self.faces)
+            said = _said(face | {"row": row, "regions": boxes["regions"]}, self.named)
             drops = {"drops": self._drops(face["occlusion_drop"])} if face.get("occlusion_drop") else {}
             faces.append(boxes | said | drops | {"start": start, "length": len(data), "reason": reason})
             start += len(data)

@@ -57,6 +57,8 @@ class SaliencyViewer(LiveViewer):
 
     def _explain(self):
         rows = [int(r) for r in (self.choice.selected or self.choice.rows)[:_COMPARED]]
+        if not self.model:
+            return  # the button is disabled, but a browser can be made to press it
         if not rows:
             return self.say("No face is shown that could be explained.")
         self.compare.disabled, self._rows_compared = True, rows

@@ -106,7 +106,12 @@ _log.addHandler(logging.NullHandler())
 
 
 class Border:
-    "What a click sets off runs inside; a failure becomes one line in `message`."
+    """What a click sets off runs inside; a failure becomes one line in `message`.
+
+    Where strangers look on, `public` is set on the class: no line holds a path then, nor what a defect said.
+    """
+
+    public = False
 
     def __init__(self):
         self.message = w.HTML()
@@ -122,9 +127,12 @@ class Border:
             try:
                 out = act(*args, **kwargs)
             except AuditError as error:
-                self.say(str(error))
+                told = not self.public or not set("/\\") & set(str(error))
+                self.say(str(error) if told else "This cannot be shown.")
             except Exception as error:
                 _log.exception("%s failed", getattr(act, "__qualname__", act))
+                if self.public:
+                    return self.say("This did not work. Whoever runs this page finds the reason in its log.") or ()
                 self.say(f"This did not work: {one_line(error)} ({type(error).__name__}). It is a defect; the log has the details.")
             else:
                 return out
