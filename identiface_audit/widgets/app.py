@@ -41,7 +41,7 @@ class RunPanel(w.VBox):
         self._border, self._finished, self._job, self._count = border, finished, None, ""
         self.faces = _field("Faces", faces, "folder of images")
         self.model = _field("Model", model, ".keras or .h5")
-        self.out = _field(Audit, out, "folder that the audit is written to")
+        self.out = _field("Audit", out, "folder that the audit is written to")
         self.classes = _field("Classes", classes, "names of the model's outputs, in their order", "320px")
         self.preset = w.Dropdown(description="Preset", options=["none", *PRESETS], style={"description_width": "90px"}, layout={"width": "240px"})
         self.limit = w.BoundedIntText(description="First faces", min=0, max=10_000_000, style={"description_width": "90px"}, layout={"width": "220px"}, tooltip="0: all")
