@@ -24,7 +24,7 @@ check: setup
 
 # Every lesson cell of every notebook.
 lessons: setup
-	$(BIN)/nbdev-test --n-workers 2 --timing
+	$(BIN)/nbdev-test --n-workers 2
 
 # The documentation, in _docs, without Quarto.
 docs: setup
