@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test setup check lessons docs lab clean
+.PHONY: demo test setup check lessons docs lab bench clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,10 @@ docs: setup
 # The JupyterLab extension, from lab/ into identiface_audit/labextension, which is committed: only a change in lab/ needs this, and Node.
 lab: setup
 	cd lab && npm ci --no-audit --no-fund && PATH="$(abspath $(BIN)):$$PATH" npm run build
+
+# The figures of the page on speed and large data: half an hour.
+bench: setup
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) identiface-demo _docs _proc dist build
