@@ -109,7 +109,7 @@ def voila(folder, tracebacks=False):
             "show_tracebacks": tracebacks,
             "template": "quiet",
             "allow_theme_override": "YES",
-            "extension_denylist": ["@jupyter-notebook/lab-extension"],
+            "extension_denylist": ["identiface-audit", "@jupyter-notebook/lab-extension"],
         },
     }
     (Path(folder) / "voila.json").write_text(json.dumps(settings))

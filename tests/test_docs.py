@@ -38,7 +38,7 @@ def test_every_page_of_the_sidebar_is_built_and_says_why(pages, site):
     for item in listed(sidebar):
         page = pages[site / item.replace(".ipynb", ".html")]
         cells = json.loads((ROOT / "nbs" / item).read_text())["cells"]
-        why = re.findall("[A-Za-z]{4,}", "".join(cells[1]["source"]))[:8]
+        why = re.findall("[A-Za-z]{4,}", re.sub(r"\]\([^)]*\)", "]", "".join(cells[1]["source"])))[:8]
         shown = re.findall("[A-Za-z]{4,}", page.find("article").text)
         assert any(shown[k : k + len(why)] == why for k in range(len(shown))), f"{item}: its first paragraph is not on its page"
 
