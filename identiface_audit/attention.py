@@ -26,8 +26,8 @@ def region_attention(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """
     n, count, height, width = masks.shape
     flat, heat = masks.reshape(n, count, height * width), heatmaps.reshape(n, height * width).astype(np.float32)
-    mass = np.stack([(flat[:, r] * heat).sum(1) for r in range(count)], axis=1)
-    expected = flat.mean(2) * heat.sum(1, keepdims=True)
+    mass = (flat.astype(np.float32) @ heat[..., None])[..., 0]
+    expected = np.count_nonzero(flat, axis=2) / np.float32(height * width) * heat.sum(1, keepdims=True)
     return np.divide(mass, expected, out=np.full((n, count), np.nan, np.float32), where=expected > 0)
 
 

@@ -24,11 +24,11 @@ _TOWARDS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])
 def _hulls(points, margin, height, width):
     "Pixels (n, height, width) bool whose centre lies in the convex hull of points (n, P, 2), in pixels, widened by margin (n,)."
     reach = (points @ _TOWARDS).max(1) + margin[:, None]
-    rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
-    edge = (reach[:, :, None] - _TOWARDS[1][:, None] * rows) / _TOWARDS[0][:, None]
-    right = edge[:, _TOWARDS[0] > 0].min(1)
-    left = edge[:, _TOWARDS[0] < 0].max(1)
-    return (left[..., None] <= columns) & (columns <= right[..., None])
+    edge = (reach[:, :, None] - _TOWARDS[1][:, None] * (np.arange(height) + 0.5)) / _TOWARDS[0][:, None] - 0.5
+    first = np.ceil(edge[:, _TOWARDS[0] < 0].max(1)).clip(-1, width).astype(np.int16)
+    last = np.floor(edge[:, _TOWARDS[0] > 0].min(1)).clip(-1, width).astype(np.int16)
+    columns = np.arange(width, dtype=np.int16)
+    return (first[..., None] <= columns) & (columns <= last[..., None])
 
 
 def region_masks(
@@ -43,10 +43,13 @@ def region_masks(
     there = ~np.isnan(points).any((1, 2))
     points = np.where(there[:, None, None], points, -1.0)
     wider = margin * np.ptp(points[:, FACE_OVAL, 1], axis=1)
-    named = np.stack([_hulls(points[:, i], wider, height, width) for i in regions.values()], axis=1)
-    oval, some = _hulls(points[:, FACE_OVAL], 0 * wider, height, width), named.any(1)
-    masks = np.concatenate([named, ~(oval | some)[:, None], (oval & ~some)[:, None]], axis=1)
-    return masks & there[:, None, None, None]
+    masks = np.empty((len(points), len(regions) + len(ELSEWHERE), height, width), bool)
+    for r, index in enumerate(regions.values()):
+        masks[:, r] = _hulls(points[:, index], wider, height, width)
+    oval, some = _hulls(points[:, FACE_OVAL], 0 * wider, height, width), masks[:, :-2].any(1)
+    masks[:, -2], masks[:, -1] = ~(oval | some), oval & ~some
+    masks[~there] = False
+    return masks
 
 # %% ../nbs/stages/10_occlusion.ipynb #709b2022
 BLUR = 0.1  # standard deviation of the blur, of the picture's height
@@ -89,8 +92,7 @@ def lead(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def occlude(
     classifier: Classifier,
     images: np.ndarray,
-    landmarks: np.ndarray,
-    regions: dict[str, list[int]],
+    masks: np.ndarray,
     logits: np.ndarray,
     explained: np.ndarray,
     true: np.ndarray,
@@ -98,19 +100,17 @@ def occlude(
 ) -> dict[str, np.ndarray]:
     """What each region's absence does to each answer, with one forward pass a region.
 
-    `images` (n, height, width, channels) uint8 as the model takes them; `landmarks` (n, 478, 2); `logits` (n, classes) of the whole pictures;
-    `explained`, `true` (n,) class indices. Returns `drop` (n, R + 2) float32 of the explained class's logit, `lead_drop` (n, R + 2) of the
+    `images` (n, height, width, channels) uint8 as the model takes them; `masks` (n, R + 2, height, width) from `region_masks`; `logits`
+    (n, classes) of the whole pictures; `explained`, `true` (n,) class indices. Returns `drop` (n, R + 2) float32 of the explained class's logit, `lead_drop` (n, R + 2) of the
     true class's lead, and `predicted` (n, R + 2) int8 class indices, for the regions, `background`, `other_face`; NaN and -1 without
     landmarks.
     """
-    there = np.flatnonzero(~np.isnan(landmarks).any((1, 2)))
-    n, count = len(images), len(regions) + len(ELSEWHERE)
+    there, (n, count) = np.flatnonzero(masks.any((1, 2, 3))), masks.shape[:2]
     out = {name: np.full((n, count), np.nan, np.float32) for name in ("drop", "lead_drop")}
     out["predicted"] = np.full((n, count), -1, np.int8)
     if not len(there):
         return out
-    seen, whole, shown, wanted = images[there], logits[there], explained[there], true[there]
-    masks = region_masks(landmarks[there], regions, *images.shape[1:3])
+    seen, masks, whole, shown, wanted = (a[there] for a in (images, masks, logits, explained, true))
     fills, row, first = fill_with(seen, masks, fill), np.arange(len(there)), lead(whole, wanted)
     for r in range(count):
         replacement = fills[:, 1 if r == count - 2 else 0]

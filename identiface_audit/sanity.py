@@ -70,20 +70,26 @@ def edge_maps(images: np.ndarray) -> np.ndarray:
 
 # %% ../nbs/stages/16_sanity.ipynb #7c7e97f9
 def sanity_check(
-    classifier: Classifier, images: np.ndarray, targets: np.ndarray, method: str, masks: np.ndarray, map_top: np.ndarray, hidden_top: np.ndarray | None
+    classifier: Classifier,
+    images: np.ndarray,
+    targets: np.ndarray,
+    method: str,
+    maps: np.ndarray,
+    masks: np.ndarray,
+    map_top: np.ndarray,
+    hidden_top: np.ndarray | None,
 ) -> dict:
     """Both tests of the map `method` on some faces, with the sentence for the report; `passed` is None where neither can be made.
 
-    `images` (n, height, width, channels) uint8; `targets` (n,) explained class indices; `masks` (n, R, height, width) of the named
-    regions; `map_top`, `hidden_top` (n,) the region on which most of the map lies, and whose hiding matters most (None where none was hidden).
+    `images` (n, height, width, channels) uint8; `targets` (n,) explained class indices; `maps` (n, h, w) of them by `method`; `masks`
+    (n, R, height, width) of the named regions; `map_top`, `hidden_top` (n,) the region on which most of the map lies, and whose hiding matters most (None where none was hidden).
     """
     few = slice(FACES.get(method, 48))
     out: dict[str, Any] = {"method": method, "n_faces": len(images), "n_shuffled": len(images[few]), "randomised": []}
     network = getattr(classifier, "model", None)  # only a Keras model has weights to shuffle
     if len(images) and network is not None and method in classifier.map_methods:
-        maps = class_activation_maps(classifier, images[few], targets[few], method)
         for names in shuffled(network):
-            alike = similarity(maps, class_activation_maps(classifier, images[few], targets[few], method))
+            alike = similarity(maps[few], class_activation_maps(classifier, images[few], targets[few], method))
             out["randomised"].append({"layers": len(names), "down_to": names[-1], "similarity": float(alike.mean())})
     left = out["randomised"][-1]["similarity"] if out["randomised"] else None
     says = [f"the maps keep a rank correlation of {left:.2f} when all weights are shuffled"] if left is not None and left >= UNCHANGED else []

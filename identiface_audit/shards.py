@@ -50,16 +50,17 @@ def place(
 
 # %% ../nbs/stages/15_shards.ipynb #455941f7
 def hidden_columns(
-    faces: pd.DataFrame, read: FacesRead, classifier: Classifier, settings: Settings, regions: dict[str, list[int]], logits: np.ndarray
+    faces: pd.DataFrame, read: FacesRead, classifier: Classifier, settings: Settings, masks: np.ndarray, logits: np.ndarray
 ) -> dict[str, pa.Array]:
-    "The Arrow columns of the occluded passes; none where `occlusion_fill` is off. `logits` (n, classes) of the whole pictures."
+    """The Arrow columns of the occluded passes; none where `occlusion_fill` is off. `masks` (n, R + 2, height, width) of the regions; `logits`
+    (n, classes) of the whole pictures."""
     if settings.occlusion_fill == "off":
         return {}
     index = {name: i for i, name in enumerate(classifier.class_names)}
     true = faces["true_gender"].map(index).to_numpy(int)
     explained = {"true": true, "predicted": logits.argmax(1)}.get(settings.explain)
     explained = np.full(len(faces), index[settings.explain]) if explained is None else explained
-    found = occlude(classifier, read.pixels, read.landmarks, regions, logits, explained, true, settings.occlusion_fill)
+    found = occlude(classifier, read.pixels, masks, logits, explained, true, settings.occlusion_fill)
     missing = np.isnan(read.landmarks).any((1, 2))
     kinds = {"drop": pa.float32(), "lead_drop": pa.float32(), "predicted": pa.int8()}
     columns = {f"occlusion_{name}": _fixed(found[name], kind, missing) for name, kind in kinds.items()}
@@ -165,8 +166,9 @@ def explain(
         "landmarks": _fixed(read.landmarks, pa.float32(), np.isnan(read.landmarks[:, 0, 0])),
     }
     columns |= {f"score_{name}": pa.array(scores[:, i], pa.float32()) for i, name in enumerate(names)}
-    columns |= hidden_columns(faces, read, classifier, settings, regions, logits) | picture_columns(read)
-    attention = region_attention(placed["heatmaps"], region_masks(read.landmarks, regions, height, width))
+    masks = region_masks(read.landmarks, regions, height, width)
+    columns |= hidden_columns(faces, read, classifier, settings, masks, logits) | picture_columns(read)
+    attention = region_attention(placed["heatmaps"], masks)
     columns["attention"] = _fixed(attention, pa.float32(), np.isnan(read.landmarks[:, 0, 0]))
     return pa.table(columns | _placed_columns(placed, regions, read.landmarks))
 
@@ -212,4 +214,5 @@ def shard_sanity(rows: pa.Table, pixels: np.ndarray, classifier: Classifier, set
         hidden_top = deciding_region(array_of(rows, "occlusion_lead_drop", shape), rows["lead"].to_numpy(), true, predicted, n)[there]
     targets = np.array([classifier.class_names.index(name) for name in rows["explained_class"].to_pylist()], int)
     masks = region_masks(landmarks[there], regions, *pixels.shape[1:3])[:, :n]
-    return sanity_check(classifier, pixels[there], targets[there], settings.method, masks, map_top[there], hidden_top)
+    maps = array_of(rows, "cam", classifier.map_shape)
+    return sanity_check(classifier, pixels[there], targets[there], settings.method, maps[there], masks, map_top[there], hidden_top)

@@ -54,8 +54,8 @@ def audit_suite(
     logits, planted = classifier.logits(pictures), names.index(suite.region)
     true, predicted = classes[y], classes[logits.argmax(1)]
     there = ~np.isnan(pool.landmarks[:, 0, 0])
-    hidden = occlude(classifier, pictures, pool.landmarks, regions, logits, y, y, settings.occlusion_fill)
     masks, out = region_masks(pool.landmarks, regions, *pictures.shape[1:3]), []
+    hidden = occlude(classifier, pictures, masks, logits, y, y, settings.occlusion_fill)
     about = {"region": suite.region, "distractors": suite.distractors, "group": suite.group, "seed": seed}
     recall = [float((predicted == true)[true == g].mean()) for g in ("FEMALE", "MALE")]
 

@@ -65,7 +65,7 @@ def test_drops_are_those_of_the_model_that_is_known(fill):
     masks = region_masks(points, REGIONS, 40, 40)
     model = SumOfPixels(masks[0, 3])
     logits, true = model.logits(images), np.array([0, 1, 0, 1, 0, 1])
-    found = occlude(model, images, points, REGIONS, logits, true, true, fill)
+    found = occlude(model, images, masks, logits, true, true, fill)
     assert model.calls == 1 + masks.shape[1]  # one pass a region
     replacement = fill_with(images, masks, fill)
     for i in (0, 1, 2, 3, 5):
@@ -80,7 +80,8 @@ def test_drops_are_those_of_the_model_that_is_known(fill):
 
 def test_no_landmarks_at_all_needs_no_pass():
     model = SumOfPixels(np.ones((40, 40)))
-    found = occlude(model, np.zeros((2, 40, 40, 1), np.uint8), np.full((2, 478, 2), np.nan), REGIONS, np.zeros((2, 2)), np.zeros(2, int), np.zeros(2, int))
+    nowhere = region_masks(np.full((2, 478, 2), np.nan), REGIONS, 40, 40)
+    found = occlude(model, np.zeros((2, 40, 40, 1), np.uint8), nowhere, np.zeros((2, 2)), np.zeros(2, int), np.zeros(2, int))
     assert model.calls == 0 and np.isnan(found["drop"]).all()
 
 

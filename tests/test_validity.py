@@ -11,6 +11,7 @@ from identiface_audit.classifiers import load_classifier
 from identiface_audit.images import fit
 from identiface_audit.planted import Suite, draw_pool, fresh_copy, small_network, train
 from identiface_audit.report import write_report
+from identiface_audit.saliency import class_activation_maps
 from identiface_audit.sanity import edge_maps, sanity_check, shuffled, similarity
 from identiface_audit.settings import load_settings
 from identiface_audit.synthetic import DEMO_PLANT, DEMO_RELIABILITY, demo_model, draw_faces, write_faces
@@ -99,10 +100,11 @@ def test_gate_fails_maps_that_name_nothing_and_passes_those_that_fit(demo):
     for r, (rows, columns) in enumerate([(slice(0, 24), slice(0, 24)), (slice(0, 24), slice(24, 48)), (slice(24, 48), slice(0, 24)), (slice(24, 48), slice(24, 48))]):
         masks[:, r, rows, columns] = True
     hidden = rng.integers(0, 4, 60)
-    fits, fails = (sanity_check(demo, images, targets, "gradcam++", masks, top, hidden) for top in (hidden, rng.permutation(hidden)))
+    maps = class_activation_maps(demo, images, targets)
+    fits, fails = (sanity_check(demo, images, targets, "gradcam++", maps, masks, top, hidden) for top in (hidden, rng.permutation(hidden)))
     assert fits["randomised"][-1]["similarity"] < 0.5 and fits["passed"] and "pass the sanity gate" in fits["sentence"]
     assert not fails["passed"] and "fail the sanity gate" in fails["sentence"]
-    assert sanity_check(demo, images[:0], targets[:0], "gradcam", masks[:0], hidden[:0], None)["passed"] is None
+    assert sanity_check(demo, images[:0], targets[:0], "gradcam", maps[:0], masks[:0], hidden[:0], None)["passed"] is None
 
 
 def test_edges_know_no_model():
