@@ -22,13 +22,18 @@ from .errors import ModelError, one_line
 # %% ../nbs/stages/04_sandbox.ipynb #56ffb906
 _MAX_FILE, _MAX_OPEN = 1_000_000, 256  # bytes that the child may write to one file (0 breaks TensorFlow's import); open files
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000  # flags of Linux's unshare(2)
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 
 
-def _confine(seconds, memory):
+def _confine(parent, seconds, memory):
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).unshare(_NEW_USER | _NEW_NET)  # no network; refused by some systems
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before
+            os._exit(1)
     try:
         import resource
     except ImportError:  # Windows
@@ -44,7 +49,7 @@ def child() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries may print what they like
     request = json.load(sys.stdin)
-    _confine(request["seconds"], request["memory"])
+    _confine(request["parent"], request["seconds"], request["memory"])
     module, name = request["target"].split(":")
     try:
         reply = {"value": getattr(importlib.import_module(module), name)(**request["arguments"])}
@@ -69,7 +74,7 @@ def run_limited(target: str, arguments: dict[str, Any], seconds: float = 60, mem
     kept = {k: os.environ[k] for k in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if k in os.environ}
     threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     environment = kept | threads | {"PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path if p), "CUDA_VISIBLE_DEVICES": "-1"}
-    request = {"target": target, "arguments": arguments, "seconds": seconds, "memory": memory}
+    request = {"target": target, "arguments": arguments, "parent": os.getpid(), "seconds": seconds, "memory": memory}
     try:
         done = subprocess.run(
             [sys.executable, "-c", "from identiface_audit.sandbox import child; child()"],

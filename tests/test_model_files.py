@@ -2,11 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 
 import h5py
 import hostile
 import numpy as np
+import psutil
 import pytest
 
 from identiface_audit.classifiers import import_keras, load_classifier
@@ -63,6 +66,25 @@ def test_the_sandbox_writes_no_large_file_and_sees_no_secret(monkeypatch, tmp_pa
     with pytest.raises(ModelError):
         run_limited("timeit:timeit", {"stmt": f"open({str(tmp_path / 'big')!r}, 'wb').write(bytes(10**7))", "number": 1})
     assert not (tmp_path / "big").exists() or (tmp_path / "big").stat().st_size <= 1_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="dies with its parent on Linux only")
+def test_the_sandbox_dies_with_its_parent(tmp_path):
+    mark = tmp_path / "child"
+    work = f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(100)"
+    parent = subprocess.Popen([sys.executable, "-c", f"from identiface_audit.sandbox import run_limited as r; r('timeit:timeit', {{'stmt': {work!r}, 'number': 1}})"])
+    until(lambda: mark.exists() and mark.read_text())
+    child = psutil.Process(int(mark.read_text()))
+    parent.kill()
+    parent.wait()
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def until(condition, seconds=30):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
 
 
 # files of every age
