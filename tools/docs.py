@@ -3,6 +3,7 @@
 Where Quarto is installed, `nbdev-docs` builds the same pages from the same notebooks.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def page(source: Path, target: Path) -> str:
     for name, data in resources["outputs"].items():
         (target.parent / name).parent.mkdir(exist_ok=True)
         (target.parent / name).write_bytes(data)
+    body = re.sub(r"```\{=html\}\n(.*?)\n```", r"\1", body, flags=re.DOTALL)  # Quarto's mark for HTML
     text = f"# {head['title']}\n\n*{head.get('description', '')}*\n\n{body.replace('.ipynb)', '.md)')}"
     target.write_text(text, encoding="utf-8")
     return head["title"]
@@ -68,13 +70,16 @@ def main() -> int:
     proc_nbs()
     made = ROOT / "_proc"
     shutil.rmtree(WORK, ignore_errors=True)
-    shutil.copytree(made / "images", WORK / "docs" / "images")
+    for folder in ("images", "live"):
+        shutil.copytree(ROOT / "nbs" / folder, WORK / "docs" / folder)
+    shutil.copy(ROOT / "nbs" / "styles.css", WORK / "docs")
     site = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text())["website"]
     sidebar = yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]
     config = {
         "site_name": "identiface_audit",
         "site_url": site["site-url"],
-        "repo_url": site["repo-url"],
+        "extra": {"social": [{"icon": "fontawesome/brands/git-alt", "link": site["repo-url"], "name": "Source"}]},  # `repo_url` asks GitHub for stars
+        "extra_css": ["styles.css"],
         "theme": THEME,
         "use_directory_urls": False,
         "docs_dir": "docs",

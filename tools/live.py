@@ -26,7 +26,14 @@ def main(folder: str) -> None:
     bias = BiasViewer(audit)
     bias.table.uid = "live"
     grid = FaceGrid(audit, [], height=330, cell=72)
-    press = {(i, c["key"]) for i, row in enumerate(bias.table.rows) for cell in row.values() if isinstance(cell, dict) for c in cell.get("counts", ()) if c["click"]}
+    press = {
+        (i, c["key"])
+        for i, row in enumerate(bias.table.rows)
+        for cell in row.values()
+        if isinstance(cell, dict)
+        for c in cell.get("counts", ())
+        if c["click"]
+    }
     whole = b""
     places = []
     for part in (*buffers, grid.luts):

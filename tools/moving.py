@@ -27,7 +27,9 @@ def main(demo: str) -> None:
         page.goto(f"{address}/voila/render/{name}")
         page.wait_for_function("[...document.querySelectorAll('.idf-grid')].some(g => g.dataset.drawn > 0)", timeout=120_000)
         page.wait_for_timeout(2500)
-        page.add_style_tag(content="#hand { position: fixed; z-index: 9; width: 22px; height: 22px; border-radius: 50%; background: #1565c055; border: 2px solid #1565c0; }")
+        page.add_style_tag(
+            content="#hand { position: fixed; z-index: 9; width: 22px; height: 22px; border-radius: 50%; background: #1565c055; border: 2px solid #1565c0; }"
+        )
         page.evaluate("document.body.append(Object.assign(document.createElement('div'), { id: 'hand', hidden: true }))")
 
         def shoot(seconds, wait=500):
@@ -58,7 +60,16 @@ def main(demo: str) -> None:
         shoot(2.2, 1500)
         print(f"{len(frames)} frames, {sum(times) / 1000:.1f} s", *outside, *errors)
     images = ROOT / "nbs" / "images"
-    frames[0].save(images / "app_moving.webp", save_all=True, append_images=frames[1:], duration=times, loop=2, quality=62, method=6, minimize_size=True)
+    frames[0].save(
+        images / "app_moving.webp",
+        save_all=True,
+        append_images=frames[1:],
+        duration=times,
+        loop=2,
+        quality=62,
+        method=6,
+        minimize_size=True,
+    )
     frames[-1].save(images / "app_still.webp", quality=84, method=6)
     for i, frame in enumerate(frames) if len(sys.argv) > 2 else ():
         frame.save(Path(sys.argv[2]) / f"{i:02}.png")
