@@ -126,7 +126,8 @@ def function_classifier(
         return logits_of_probabilities(values) if gives == "probabilities" else values
 
     head = "sigmoid unit" if shape[1] == 1 else "softmax"
-    return GraphClassifier(Graph(tuple(input_shape), None, raw, None, head), class_names, batch_size, scale)
+    height, width, channels = input_shape
+    return GraphClassifier(Graph((height, width, channels), None, raw, None, head), class_names, batch_size, scale)
 
 
 def behaviour_sha256(classifier: Classifier) -> str:

@@ -14,9 +14,10 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # %% ../nbs/stages/12_evidence.ipynb #399edac8
-def proportion_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95) -> np.ndarray:
+def proportion_interval(count: ArrayLike, n: ArrayLike, level: float = 0.95) -> np.ndarray:
     """Wilson's interval of `count` out of `n`, (..., 2); NaN where n is 0. Source: Wilson 1927, by statsmodels.
 
     >>> proportion_interval(8, 10).round(3).tolist()
@@ -31,7 +32,7 @@ def proportion_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95) -
 
 
 def difference_interval(
-    count1: np.ndarray, n1: np.ndarray, count2: np.ndarray, n2: np.ndarray, level: float = 0.95
+    count1: ArrayLike, n1: ArrayLike, count2: ArrayLike, n2: ArrayLike, level: float = 0.95
 ) -> np.ndarray:
     """Newcombe's interval of count1/n1 - count2/n2, (..., 2); NaN where one of them is empty. Source: Newcombe 1998, method 10.
 
@@ -66,7 +67,8 @@ def gap_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95, families
     pairs = _pairs(count, n)
     if not len(pairs[0]):
         return np.full(2, np.nan)
-    around = difference_interval(*pairs, 1 - (1 - level) / (families * len(pairs[0]) / 2))
+    count1, n1, count2, n2 = pairs
+    around = difference_interval(count1, n1, count2, n2, 1 - (1 - level) / (families * len(n1) / 2))
     return np.array([max(0.0, around[:, 0].max()), around[:, 1].max()])
 
 
@@ -106,7 +108,7 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     return np.where(np.isnan(values).mean(0)[..., None] > 1 - level, np.nan, around)
 
 # %% ../nbs/stages/12_evidence.ipynb #a38cad44
-def adjust(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def adjust(p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """p-values (m,) corrected by Holm (1979) and by Benjamini and Hochberg (1995); NaN stays NaN and does not count.
 
     >>> adjust([0.01, 0.04, float("nan")])[0].tolist()

@@ -159,7 +159,7 @@ def fairness_metrics(levels: Sequence[str], counts: np.ndarray, classes: Sequenc
     by = rates(counts, at)
     drawn = bootstrap_counts(counts)
     spread = {"f1": percentile_interval(divide(*rates(drawn, at)["f1"])), "balanced_accuracy": percentile_interval(balanced_accuracy(drawn))}
-    balanced, groups = balanced_accuracy(counts), {}
+    balanced, groups = balanced_accuracy(counts), dict[str, dict]()
     for g, level in enumerate(levels):
         n = int(counts[g].sum())
         groups[level] = {"n": n, "misclassified": n - int(np.trace(counts[g])), "small": n < SMALL}

@@ -14,9 +14,9 @@ from .errors import SettingsError
 from .settings import SCALES
 
 # %% ../nbs/stages/02_framing.ipynb #ff0d849a
-_MEAN, _SPREAD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-_BGR_MEAN = np.float32([103.939, 116.779, 123.68])
-_DLIB_MEAN = np.float32([122.782, 117.001, 104.298])
+_MEAN, _SPREAD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+_BGR_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
+_DLIB_MEAN = np.array([122.782, 117.001, 104.298], np.float32)
 
 
 def scale_pixels(images: np.ndarray, scale: str) -> np.ndarray:

@@ -63,7 +63,7 @@ def decode(data: bytes, max_megapixels: float = 40, min_side: int = 16) -> np.nd
         if min(width, height) < min_side:
             raise FacesError(f"{width}x{height} pixels; the shorter side must have {min_side}")
         if getattr(image, "n_frames", 1) > 1:
-            raise FacesError(f"{image.n_frames} pictures in one file; a face is one still picture")
+            raise FacesError(f"{getattr(image, 'n_frames', 1)} pictures in one file; a face is one still picture")
         try:
             orientation = image.getexif().get(0x0112, 1)
         except Exception:  # broken EXIF: the picture is taken as it is stored

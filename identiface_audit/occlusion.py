@@ -40,7 +40,7 @@ def region_masks(
     landmarks (NaN) has no pixel anywhere, not even of background.
     """
     points = landmarks.astype(np.float64) * (width, height)
-    there = ~np.isnan(points).any((1, 2))
+    there = np.asarray(~np.isnan(points).any((1, 2)))
     points = np.where(there[:, None, None], points, -1.0)
     wider = margin * np.ptp(points[:, FACE_OVAL, 1], axis=1)
     named = np.stack([_hulls(points[:, i], wider, height, width) for i in regions.values()], axis=1)

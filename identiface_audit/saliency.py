@@ -133,7 +133,7 @@ def class_activation_maps(
     if method not in classifier.map_methods:
         raise ModelError(f"{method} maps cannot be made of this model; it has {', '.join(classifier.map_methods) or 'no maps'}")
     if backend == "tf-keras-vis":
-        maps = _tf_keras_vis(classifier, classifier.prepare(images), targets, method)
+        maps = _tf_keras_vis(classifier, classifier.prepare(images), targets, method)  # type: ignore[attr-defined]
     else:
         maps = classifier.maps(images, targets, method)
     return _finite(maps, method)
@@ -154,7 +154,7 @@ def maps_and_logits(
     `targets` None explains for each face the class that is predicted. Maps are zero where the classifier cannot make them by `method`.
     """
     if targets is not None and backend == "own" and method in getattr(classifier, "one_pass", ()):
-        maps, logits = classifier.maps_and_logits(images, np.asarray(targets), method)
+        maps, logits = classifier.maps_and_logits(images, np.asarray(targets), method)  # type: ignore[attr-defined]
         return _finite(maps, method), logits
     logits = classifier.logits(images)
     if method not in classifier.map_methods:

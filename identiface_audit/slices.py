@@ -63,7 +63,7 @@ def error_slices(features: pd.DataFrame, wrong: np.ndarray, depth: int = 3, smal
 
     wrong, n = np.asarray(wrong, bool), len(wrong)
     half = np.random.default_rng(seed).permutation(n) < n // 2
-    out = {"slices": [], "worst": [], "n_searched": int(half.sum()), "n_counted": int((~half).sum())}
+    out: dict = {"slices": [], "worst": [], "n_searched": int(half.sum()), "n_counted": int((~half).sum())}
     if min(half.sum(), (~half).sum()) < 2 * smallest or len(set(wrong[half])) < 2:
         return out
     x, labels = _columns(features)

@@ -174,7 +174,8 @@ class LandmarkCache:
     "Landmarks by the SHA-256 of a picture, for the one landmark model. A context manager."
 
     def __init__(self, say: Callable[[str], None] = lambda line: None):
-        self._say, self._db, self.file = say, None, cache_folder() / "landmarks.sqlite"
+        self._say, self.file = say, cache_folder() / "landmarks.sqlite"
+        self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> "LandmarkCache":
         with self._or_without():

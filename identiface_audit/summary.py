@@ -11,6 +11,7 @@ __all__ = ['SCHEMA_VERSION', 'versions', 'coverage', 'by_gender', 'looks_swapped
 # %% ../nbs/stages/16_summary.ipynb #a5c59eb5
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def coverage(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
         }
     )
     counts = steps.groupby("gender").sum().reindex(GENDERS, fill_value=0)
-    return {gender: {k: int(v) for k, v in row.items()} for gender, row in counts.iterrows()}
+    return {str(gender): {str(k): int(v) for k, v in row.items()} for gender, row in counts.iterrows()}
 
 
 def by_gender(rows: pd.DataFrame) -> dict[str, dict]:
@@ -81,7 +82,7 @@ def looks_swapped(groups: dict[str, dict]) -> bool:
 _PICTURE = ["brightness", "sharpness", "face_size"]
 
 
-def region_columns_of(store: Store, n_regions: int, settings: Settings) -> dict[str, np.ndarray]:
+def region_columns_of(store: Store, n_regions: int, settings: Settings) -> dict[str, Any]:
     "Of all faces: `attention` (n, R + 2); and where regions were hidden `lead` (n,), `lead_drop` (n, R + 2), `predicted_without` (n, R + 2)."
     shape = (n_regions + len(ELSEWHERE),)
     out = {"attention": array_of(store.table(["attention"]), "attention", shape)}
