@@ -3,7 +3,6 @@
 Where Quarto is installed, `nbdev-docs` builds the same pages from the same notebooks.
 """
 
-import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ THEME = {
         {"media": "(prefers-color-scheme: dark)", "scheme": "slate", "toggle": {"icon": "lucide/sun", "name": "Light"}},
     ],
 }
+WIDGET = "application/vnd.jupyter.widget-view+json"
 EXPORTER = MarkdownExporter(exclude_input_prompt=True, exclude_output_prompt=True)
 
 
@@ -36,6 +36,8 @@ def page(source: Path, target: Path) -> str:
             head = yaml.safe_load(cell.source.strip().strip("-"))
         cell.pop("has_sd", None)  # nbdev's own, which no nbformat knows
         cell.metadata = {}
+        if cell.cell_type == "code":  # a widget needs its kernel; its still picture stands before it
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
         if cell.cell_type == "code" and cell.source.startswith("#| echo: false"):
             cell.metadata = {"transient": {"remove_source": True}}
         elif cell.cell_type == "code":
@@ -47,7 +49,8 @@ def page(source: Path, target: Path) -> str:
     for name, data in resources["outputs"].items():
         (target.parent / name).parent.mkdir(exist_ok=True)
         (target.parent / name).write_bytes(data)
-    body = re.sub(r"```\{=html\}\n(.*?)\n```", r"\1", body, flags=re.DOTALL)  # Quarto's mark for HTML
+    for kind in ("png", "jpeg", "svg"):
+        body = body.replace(f"![{kind}](", "![What the code above draws](")
     text = f"# {head['title']}\n\n*{head.get('description', '')}*\n\n{body.replace('.ipynb)', '.md)')}"
     target.write_text(text, encoding="utf-8")
     return head["title"]
