@@ -41,7 +41,11 @@ def try_inputs(classifier: Classifier, pixels: dict[str, np.ndarray], truth: np.
 
 
 def choose_input(tried: Sequence[dict]) -> dict:
-    "The row whose accuracy is farthest from 0.5; the first of equals."
+    """The row whose accuracy is farthest from 0.5; the first of equals.
+
+    >>> choose_input([{"scale": "0..1", "balanced_accuracy": 0.6}, {"scale": "-1..1", "balanced_accuracy": 0.9}])["scale"]
+    '-1..1'
+    """
     return max(tried, key=lambda row: abs(row["balanced_accuracy"] - 0.5))
 
 

@@ -31,7 +31,14 @@ from .workers import FaceReaders, FacesRead, ReadPlan
 # %% ../nbs/stages/17_engine.ipynb #6aed4ac4
 @contextlib.contextmanager
 def clock(seconds: Counter, stage: str) -> Iterator[None]:
-    "Add the seconds of this block to `seconds[stage]`."
+    """Add the seconds of this block to `seconds[stage]`.
+
+    >>> seconds = Counter()
+    >>> with clock(seconds, "rest"):
+    ...     pass
+    >>> list(seconds)
+    ['rest']
+    """
     start = time.perf_counter()
     try:
         yield

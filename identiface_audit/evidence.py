@@ -76,6 +76,9 @@ def ratio_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95, famili
     """Interval of min / max over K groups of count/n, (2,) in [0, 1]; NaN where fewer than two groups have faces.
 
     The logarithmic interval with half a face added (Walter 1975) of every pair at Bonferroni's level.
+
+    >>> ratio_interval(np.array([40, 56]), np.array([80, 70])).round(3).tolist()
+    [0.491, 0.803]
     """
     from scipy.stats import norm
 
@@ -91,6 +94,9 @@ def bootstrap_counts(counts: np.ndarray, replicates: int = 10_000, seed: int = 0
     """Replicates of a count table under drawing faces with replacement within each group: (replicates, G, ...) like `counts` (G, ...).
 
     Source: Efron 1979; a multinomial for each group, stratified.
+
+    >>> bootstrap_counts(np.array([[3, 1], [0, 2]]), replicates=5).shape
+    (5, 2, 2)
     """
     counts = np.asarray(counts)
     flat, rng = counts.reshape(len(counts), -1), np.random.default_rng(seed)
@@ -100,7 +106,11 @@ def bootstrap_counts(counts: np.ndarray, replicates: int = 10_000, seed: int = 0
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
-    "The middle `level` of replicates (replicates, ...): (..., 2); NaN where more of them than the rest are NaN."
+    """The middle `level` of replicates (replicates, ...): (..., 2); NaN where more of them than the rest are NaN.
+
+    >>> percentile_interval(np.arange(101.0), 0.9).round(6).tolist()
+    [5.0, 95.0]
+    """
     tail = (1 - level) / 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all of them NaN
@@ -145,6 +155,10 @@ def permutation_p(
 
     `counts` (2, cells); `statistic` takes (..., 2, cells) and gives (...). Returns (p-value with +1 above and below, the statistic
     under permutation (replicates,)); NaN where a group is empty. Dealing rows is drawing cells (multivariate hypergeometric).
+
+    >>> gap = lambda c: np.abs(np.diff(c[..., 0] / c.sum(-1)))[..., 0]
+    >>> round(permutation_p(np.array([[9, 1], [1, 9]]), gap, replicates=999)[0], 3)
+    0.002
     """
     counts = np.asarray(counts)
     if not counts.sum(1).all():

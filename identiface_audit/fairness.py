@@ -36,13 +36,21 @@ def region_counts(
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan) -> np.ndarray:
-    "`numerator / denominator` as float64; `empty` where there is nothing to divide by."
+    """`numerator / denominator` as float64; `empty` where there is nothing to divide by.
+
+    >>> divide([1, 0], [2, 0]).tolist()
+    [0.5, nan]
+    """
     numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
     return np.divide(numerator, denominator, out=np.full(numerator.shape, float(empty)), where=denominator > 0)
 
 # %% ../nbs/stages/11_fairness.ipynb #d0d08bbc
 def recall_gap(true: np.ndarray, predicted: np.ndarray, genders: Sequence[str]) -> float:
-    "|recall of the first gender - recall of the second|; NaN where one has no face."
+    """|recall of the first gender - recall of the second|; NaN where one has no face.
+
+    >>> round(recall_gap(np.array(["F", "F", "M"]), np.array(["F", "M", "M"]), ["F", "M"]), 3)
+    0.5
+    """
     right = np.asarray(true) == np.asarray(predicted)
     recalls = [divide((right & (true == g)).sum(), (true == g).sum()) for g in genders]
     return float(abs(recalls[0] - recalls[1]))
@@ -94,6 +102,9 @@ def confusion_counts(true: np.ndarray, predicted: np.ndarray, group: np.ndarray,
     """(levels of the group, counts (levels, classes, classes)): faces by group, true and predicted class.
 
     `true`, `predicted`, `group` (n,) names. Raises ValueError for a class that is not among `classes`.
+
+    >>> confusion_counts(np.array(["F", "M"]), np.array(["F", "F"]), np.array(["a", "a"]), ["F", "M"])[1].tolist()
+    [[[1, 0], [1, 0]]]
     """
     levels, g = np.unique(np.asarray(group, str), return_inverse=True)
     index = {name: i for i, name in enumerate(classes)}
@@ -127,7 +138,11 @@ def rates(counts: np.ndarray, positive: int = 0) -> dict[str, tuple[np.ndarray, 
 
 
 def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
-    "Mean recall over the true classes, (..., groups) from counts (..., groups, classes, classes); NaN where a class has no face."
+    """Mean recall over the true classes, (..., groups) from counts (..., groups, classes, classes); NaN where a class has no face.
+
+    >>> balanced_accuracy(np.array([[[8, 2], [1, 9]]])).round(3).tolist()
+    [0.85]
+    """
     return divide(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)).mean(-1)
 
 # %% ../nbs/stages/11_fairness.ipynb #7002a602
@@ -223,7 +238,11 @@ def age_band(age: np.ndarray) -> np.ndarray:
 
 
 def groupings(gender: np.ndarray, race: np.ndarray, age: np.ndarray) -> dict[str, np.ndarray]:
-    "{name: group of each face (n,)}: gender, race, age band and their crossings, written `a & b`."
+    """{name: group of each face (n,)}: gender, race, age band and their crossings, written `a & b`.
+
+    >>> list(groupings(np.array(["MALE"]), np.array(["Asian"]), np.array([30])))
+    ['gender', 'race', 'age_band', 'gender_race', 'gender_age_band', 'race_age_band']
+    """
     race = np.where(pd.isna(race), "unknown", np.asarray(race, object)).astype(str)
     single = {"gender": np.asarray(gender, str), "race": race, "age_band": age_band(age)}
     crossed = {

@@ -43,6 +43,13 @@ def decode(data: bytes, max_megapixels: float = 40, min_side: int = 16) -> np.nd
     """One image file's bytes as upright RGB, (height, width, 3) uint8.
 
     Raises FacesError with the reason for anything that is not one complete still picture within the limits.
+
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (32, 20)).save(file, "PNG")
+    >>> decode(file.getvalue()).shape
+    (20, 32, 3)
     """
     import simplejpeg
     from PIL import Image

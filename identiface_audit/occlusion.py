@@ -56,6 +56,9 @@ def fill_with(images: np.ndarray, masks: np.ndarray, fill: str) -> np.ndarray:
     """What hidden pixels become: (n, 2, height, width, channels) uint8, for regions of the face and for the background.
 
     `images` (n, height, width, channels) uint8; `masks` from `region_masks`; `fill` mean or blur.
+
+    >>> fill_with(np.full((1, 4, 4, 1), 90, np.uint8), np.ones((1, 3, 4, 4), bool), 'mean').shape
+    (1, 2, 4, 4, 1)
     """
     if fill == "blur":
         from scipy.ndimage import gaussian_filter

@@ -29,7 +29,11 @@ REGION_COLOURS = {
 
 
 def region_colour(name: str | None) -> str:
-    "The colour of a region, the same in every picture; white for an activation box that belongs to none."
+    """The colour of a region, the same in every picture; white for an activation box that belongs to none.
+
+    >>> region_colour("lips"), region_colour(None)
+    ('#e6c700', '#ffffff')
+    """
     if name is None:
         return "#ffffff"
     from matplotlib import colormaps

@@ -40,6 +40,9 @@ def heatmaps(cams: np.ndarray, height: int, width: int) -> np.ndarray:
     """Class activation maps (n, h, w) over the picture: (n, height, width) float32, each from 0 to 1.
 
     A map without any activation stays zero everywhere; it is counted as such, not stretched to look like something.
+
+    >>> heatmaps(np.array([[[0.0, 2.0], [4.0, 2.0]]]), 2, 2).round(2).tolist()
+    [[[0.0, 0.5], [1.0, 0.5]]]
     """
     large = upsample(cams, height, width)
     low, high = large.min((1, 2), keepdims=True), large.max((1, 2), keepdims=True)

@@ -74,7 +74,11 @@ def by_gender(rows: pd.DataFrame) -> dict[str, dict]:
 
 # %% ../nbs/stages/16_summary.ipynb #c148f0a4
 def looks_swapped(groups: dict[str, dict]) -> bool:
-    "Whether every group (as `by_gender` gives them) is recognised less often than by chance."
+    """Whether every group (as `by_gender` gives them) is recognised less often than by chance.
+
+    >>> looks_swapped({g: {"n": 100, "recall": {"value": 0.2, "interval": [0.1, 0.3]}} for g in ("FEMALE", "MALE")})
+    True
+    """
     recalls = [g["recall"]["value"] for g in groups.values() if g["n"] >= 10]
     return bool(recalls) and all(r < 0.5 for r in recalls)
 
