@@ -3,6 +3,7 @@
 Where Quarto is installed, `nbdev-docs` builds the same pages from the same notebooks.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def page(source: Path, target: Path) -> str:
         (target.parent / name).write_bytes(data)
     for kind in ("png", "jpeg", "svg"):
         body = body.replace(f"![{kind}](", "![What the code above draws](")
-    text = f"# {head['title']}\n\n*{head.get('description', '')}*\n\n{body.replace('.ipynb)', '.md)')}"
+    body = re.sub(r"\.ipynb(#[^)\s]*)?\)", r".md\1)", body)
+    text = f"# {head['title']}\n\n*{head.get('description', '')}*\n\n{body}"
     target.write_text(text, encoding="utf-8")
     return head["title"]
 
