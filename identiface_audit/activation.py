@@ -50,7 +50,7 @@ def binarize(heatmaps: np.ndarray, percentile: float = 90, threshold: str = "ots
     """What stands out in each heatmap: (n, height, width) bool.
 
     `heatmaps` (n, height, width) float in [0, 1]; `percentile` 0 to 100; `threshold` one of `THRESHOLDS`, computed by
-    scikit-image on each face alone. A map that is the same everywhere gives no True.
+    scikit-image on each face alone. A map that is the same everywhere gives no True. Raises ValueError for another threshold.
 
     >>> binarize(np.eye(3)[None] * 0.8, percentile=0).astype(int).tolist()
     [[[1, 0, 0], [0, 1, 0], [0, 0, 1]]]

@@ -36,7 +36,7 @@ def region_counts(
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan) -> np.ndarray:
-    """`numerator / denominator` as float64; `empty` where there is nothing to divide by.
+    """`numerator / denominator` (...,) as float64; `empty` where there is nothing to divide by.
 
     >>> divide([1, 0], [2, 0]).tolist()
     [0.5, nan]
@@ -46,7 +46,7 @@ def divide(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan
 
 # %% ../nbs/stages/11_fairness.ipynb #d0d08bbc
 def recall_gap(true: np.ndarray, predicted: np.ndarray, genders: Sequence[str]) -> float:
-    """|recall of the first gender - recall of the second|; NaN where one has no face.
+    """|recall of the first gender - recall of the second| of `true`, `predicted` (n,) names, 0 to 1; NaN where one has no face.
 
     >>> round(recall_gap(np.array(["F", "F", "M"]), np.array(["F", "M", "M"]), ["F", "M"]), 3)
     0.5
@@ -167,7 +167,7 @@ def _over_groups(name, count, n, levels, families=1):
 def fairness_metrics(levels: Sequence[str], counts: np.ndarray, classes: Sequence[str], positive: str = "FEMALE") -> dict:
     """Every standard metric of one grouping: `groups` (each group's rates) and `metrics`, each with interval, count and conditioning.
 
-    `levels` and `counts` as `confusion_counts` gives them. Differences are max - min and ratios min / max over groups that have faces
+    `levels` and `counts` (levels, classes, classes) as `confusion_counts` gives them. Differences are max - min and ratios min / max over groups that have faces
     under the rate; intervals hold for all pairs of groups together. Source: Fairlearn's definitions; NaN where it reports 0 for nothing.
     """
     at = list(classes).index(positive)
@@ -253,7 +253,7 @@ def groupings(gender: np.ndarray, race: np.ndarray, age: np.ndarray) -> dict[str
 
 
 def fairness(true: np.ndarray, predicted: np.ndarray, race: np.ndarray, age: np.ndarray, classes: Sequence[str], positive: str = "FEMALE") -> dict:
-    "`fairness_metrics` by each of `groupings` that has two groups or more."
+    "`fairness_metrics` by each of `groupings` that has two groups or more; `true`, `predicted`, `race`, `age` are (n,)."
     out = {}
     for name, group in groupings(true, race, age).items():
         levels, counts = confusion_counts(true, predicted, group, classes)

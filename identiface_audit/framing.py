@@ -20,7 +20,7 @@ _DLIB_MEAN = np.array([122.782, 117.001, 104.298], np.float32)
 
 
 def scale_pixels(images: np.ndarray, scale: str) -> np.ndarray:
-    """Pictures (n, height, width, 1 or 3) uint8 as float32 in the numbers of `scale`, one of `SCALES`.
+    """Pictures (n, height, width, 1 or 3) uint8 as float32 in the numbers of `scale`, one of `SCALES` (else SettingsError).
 
     >>> scale_pixels(np.array([[[[0], [255]]]], np.uint8), "-1..1").ravel().tolist()
     [-1.0, 1.0]

@@ -91,7 +91,7 @@ def choose_layer(layers: Sequence[MapLayer], name: str, others: Sequence[str] = 
     """The layer called `name`, or for "" the last convolution, or the last with rows and columns.
 
     A name may leave out the models that the layer is nested in, where that is clear. `others` are the model's layers without rows and
-    columns, for the list in the error.
+    columns, for the list in the ModelError that is raised where none fits.
 
     >>> layers = [MapLayer("stem/conv", (8, 8, 4), True), MapLayer("pool", (4, 4, 4), False)]
     >>> choose_layer(layers, "").name, choose_layer(layers, "conv").name

@@ -55,7 +55,7 @@ BLUR = 0.1  # standard deviation of the blur, of the picture's height
 def fill_with(images: np.ndarray, masks: np.ndarray, fill: str) -> np.ndarray:
     """What hidden pixels become: (n, 2, height, width, channels) uint8, for regions of the face and for the background.
 
-    `images` (n, height, width, channels) uint8; `masks` from `region_masks`; `fill` mean or blur.
+    `images` (n, height, width, channels) uint8; `masks` from `region_masks`; `fill` mean or blur (else ValueError).
 
     >>> fill_with(np.full((1, 4, 4, 1), 90, np.uint8), np.ones((1, 3, 4, 4), bool), 'mean').shape
     (1, 2, 4, 4, 1)

@@ -93,7 +93,7 @@ def image_grid(
 
 # %% ../nbs/views/00_plots.ipynb #068333fc
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Figure:
-    "Counts of true against predicted class, with each row's shares; classes in the order of `names`."
+    "Counts of `true` against `predicted` class, (n,) names each, with each row's shares; classes in the order of `names`."
     import seaborn
     from sklearn.metrics import confusion_matrix as count
 

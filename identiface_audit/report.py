@@ -95,7 +95,8 @@ def _tables(audit):
 
 # %% ../nbs/views/01_report.ipynb #9b1a340a
 def example_faces(audit: Audit, n: int = 10) -> tuple[list[np.ndarray], list[str], np.ndarray, list[list[dict]]]:
-    """The first `n` misclassified faces that can still be read: (pictures at the model's input size, titles, heatmaps, boxes).
+    """The first `n` misclassified faces that can still be read: (pictures at the model's input size, titles,
+    heatmaps (k, height, width) uint8, boxes).
 
     Boxes are activation boxes with the region they were kept for.
     """

@@ -131,7 +131,7 @@ def class_activation_maps(
     `images` (n, height, width, channels) uint8; `targets` (n,) indices into `classifier.class_names`; `method` one of
     `MAP_METHODS`; `backend` "own" or "tf-keras-vis". Returns (n, h, w) float32, zero or more, at the size of the
     classifier's map layer; `heatmaps` lays them over the picture.
-    Raises ModelError where the model has no way to make them or gives maps that are not finite.
+    Raises ModelError where the model has no way to make them or gives maps that are not finite, ValueError for another method.
     """
     if method not in MAP_METHODS:
         raise ValueError(f"method {method!r} is not one of {', '.join(MAP_METHODS)}")

@@ -100,7 +100,7 @@ def region_columns_of(store: Store, n_regions: int, settings: Settings) -> dict[
 
 
 def slice_features(rows: pd.DataFrame, attention: np.ndarray, region_names: Sequence[str]) -> pd.DataFrame:
-    "What the tree of mistakes may cut by: race, age band (its first year), attended region, brightness, sharpness, face size."
+    "What the tree of mistakes may cut by: race, age band (its first year), region attended by `attention` (n, R), brightness, sharpness, face size."
     start = [0, *list(AGE_BANDS.values())[:-1]]
     first_year = {band: float(year) for band, year in zip(AGE_BANDS, start, strict=True)}
     attended = np.array([*region_names, *ELSEWHERE, "unknown"], object)[top_region(attention)]
