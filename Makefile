@@ -18,9 +18,10 @@ demo: setup
 test: setup check lessons
 	$(BIN)/python -m pytest
 
-# Code style; that notebooks are clean is a test.
+# Code style and types; that notebooks are clean is a test.
 check: setup
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 # Every lesson cell of every notebook.
 lessons: setup

@@ -20,7 +20,11 @@ def _rows(heatmaps):
 
 
 def suppress(heatmaps: np.ndarray, percentile: float = 90) -> np.ndarray:
-    """Heatmaps (n, height, width) with each face's values below its own percentile set to zero (a copy)."""
+    """Heatmaps (n, height, width) with each face's values below its own percentile set to zero (a copy).
+
+    >>> suppress(np.array([[[0.1, 0.2], [0.3, 0.9]]]), 70).tolist()
+    [[[0.0, 0.0], [0.0, 0.9]]]
+    """
     flat = _rows(heatmaps)
     return np.where(flat < np.percentile(flat, percentile, axis=1, keepdims=True), 0, flat).reshape(heatmaps.shape)
 
@@ -46,7 +50,10 @@ def binarize(heatmaps: np.ndarray, percentile: float = 90, threshold: str = "ots
     """What stands out in each heatmap: (n, height, width) bool.
 
     `heatmaps` (n, height, width) float in [0, 1]; `percentile` 0 to 100; `threshold` one of `THRESHOLDS`, computed by
-    scikit-image on each face alone. A map that is the same everywhere gives no True.
+    scikit-image on each face alone. A map that is the same everywhere gives no True. Raises ValueError for another threshold.
+
+    >>> binarize(np.eye(3)[None] * 0.8, percentile=0).astype(int).tolist()
+    [[[1, 0, 0], [0, 1, 0], [0, 0, 1]]]
     """
     if threshold not in THRESHOLDS:
         raise ValueError(f"threshold {threshold!r} is not one of {', '.join(THRESHOLDS)}")
@@ -75,6 +82,10 @@ def activation_boxes(binary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns (face, boxes): face (m,) says whose box it is, boxes (m, 4) int are min_x, min_y, max_x, max_y, the maxima one past the
     last pixel. Pixels that touch at a corner are connected. Boxes come face by face, in reading order of their first pixel.
+
+    >>> face, boxes = activation_boxes(np.array([[[True, False, False], [False, False, True]]]))
+    >>> face.tolist(), boxes.tolist()
+    ([0, 0], [[0, 0, 1, 1], [2, 1, 3, 2]])
     """
     labels, count = ndimage.label(binary, structure=_WITHIN_A_FACE)
     slices = ndimage.find_objects(labels, count) if count else []

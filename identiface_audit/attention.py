@@ -75,7 +75,12 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> dict:
 def attention_by_group(
     values: np.ndarray, group: np.ndarray, wrong: np.ndarray, names: Sequence[str], groups: Sequence[str] = ("FEMALE", "MALE")
 ) -> dict[str, dict]:
-    "By region and group: mean attention of misclassified and of correctly classified faces, from (n, R), (n,) and (n,)."
+    """By region and group: mean attention of misclassified and of correctly classified faces, from (n, R), (n,) and (n,).
+
+    >>> found = attention_by_group(np.array([[2.0], [1.0]]), np.array(["FEMALE", "FEMALE"]), np.array([True, False]), ["lips"])
+    >>> float(found["lips"]["FEMALE"]["misclassified"]["value"])
+    2.0
+    """
     group = np.asarray(group)
     return {
         name: {

@@ -154,7 +154,7 @@ def audit(
     regions = region_set(settings.region_set)
     _check(settings, regions)
     model = model if hasattr(model, "logits") else scan_model(model, trust_model)
-    store, seconds = Store(out), Counter()
+    store, seconds = Store(out), Counter[str]()
     name, model_sha256 = _identity(model)
     with store.lock():
         with clock(seconds, "find files"):

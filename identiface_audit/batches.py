@@ -14,7 +14,7 @@ import numpy as np
 
 # %% ../nbs/stages/01_batches.ipynb #53c4ed82
 def in_batches(function: Callable, size: int, *arrays: np.ndarray) -> np.ndarray:
-    """`function` over rows of `arrays` (all with n rows), `size` rows a call, the results joined to n rows.
+    """`function` over rows of `arrays` (n, ...), `size` rows a call, the results joined to (n, ...).
 
     >>> in_batches(lambda x: x * 2, 4, np.arange(6))
     array([ 0,  2,  4,  6,  8, 10])

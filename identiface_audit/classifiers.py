@@ -28,7 +28,7 @@ from .landmarks import cache_folder
 from .legacy_configs import modern_config
 from .model_files import ModelFile, scan_model
 from .sandbox import run_limited
-from .saliency import gradient_maps, score_maps
+from .saliency import WEIGHTS, gradient_maps, score_maps
 
 # %% ../nbs/stages/05_classifiers.ipynb #a85137c4
 class GraphClassifier:
@@ -41,7 +41,7 @@ class GraphClassifier:
         self.input_shape, self.head = graph.input_shape, graph.head
         self.map_layer = graph.layer.name if graph.layer else ""
         self.map_shape = graph.layer.shape[:2] if graph.layer else (1, 1)
-        gradients = ("gradcam", "gradcam++") if graph.both else ()
+        gradients = tuple(WEIGHTS) if graph.both else ()
         self.map_methods = (*gradients, "scorecam") if graph.layer else ()
         self.one_pass = gradients if graph.layer else ()  # methods that `maps_and_logits` knows
 
@@ -126,7 +126,8 @@ def function_classifier(
         return logits_of_probabilities(values) if gives == "probabilities" else values
 
     head = "sigmoid unit" if shape[1] == 1 else "softmax"
-    return GraphClassifier(Graph(tuple(input_shape), None, raw, None, head), class_names, batch_size, scale)
+    height, width, channels = input_shape
+    return GraphClassifier(Graph((height, width, channels), None, raw, None, head), class_names, batch_size, scale)
 
 
 def behaviour_sha256(classifier: Classifier) -> str:

@@ -31,12 +31,19 @@ from .workers import FaceReaders, FacesRead, ReadPlan
 # %% ../nbs/stages/17_engine.ipynb #6aed4ac4
 @contextlib.contextmanager
 def clock(seconds: Counter, stage: str) -> Iterator[None]:
-    "Add the seconds of this block to `seconds[stage]`."
+    """Add the seconds of this block to `seconds[stage]`.
+
+    >>> seconds = Counter()
+    >>> with clock(seconds, "rest"):
+    ...     pass
+    >>> list(seconds)
+    ['rest']
+    """
     start = time.perf_counter()
     try:
         yield
     finally:
-        seconds[stage] += time.perf_counter() - start
+        seconds[stage] += time.perf_counter() - start  # type: ignore[assignment]
 
 
 def ready_classifier(model: ModelFile | Classifier, settings: Settings, seconds: Counter) -> Classifier:
@@ -44,9 +51,9 @@ def ready_classifier(model: ModelFile | Classifier, settings: Settings, seconds:
     if not isinstance(model, ModelFile):
         return model
     scale = SCALES[0] if settings.scale == "auto" else settings.scale
-    options = {"head": settings.head, "scale": scale, "maps": settings.method != "none"}
+    maps = settings.method != "none"
     with clock(seconds, "load model"):
-        return load_classifier(model, settings.classes, settings.map_layer, settings.batch_size, **options)
+        return load_classifier(model, settings.classes, settings.map_layer, settings.batch_size, head=settings.head, scale=scale, maps=maps)
 
 
 def model_identity(classifier: Classifier, settings: Settings) -> dict:
@@ -71,8 +78,9 @@ def maps_notice(classifier: Classifier, settings: Settings) -> list[str]:
         why = "the model gives no gradients" if classifier.map_methods else "the model shows no layer with rows and columns"
         lines.append(f"{settings.method} maps cannot be made, and stay empty: {why}; {can}. Region occlusion needs neither")
     graph = getattr(classifier, "graph", None)
-    if graph is not None and graph.rescales and classifier.scale != "0..255":
-        lines.append(f"the model scales its input itself, yet gets {classifier.scale}; most such models want scale = 0..255 (or try auto)")
+    scale = getattr(classifier, "scale", "0..255")
+    if graph is not None and graph.rescales and scale != "0..255":
+        lines.append(f"the model scales its input itself, yet gets {scale}; most such models want scale = 0..255 (or try auto)")
     return lines
 
 # %% ../nbs/stages/17_engine.ipynb #d0bbae7f
@@ -106,7 +114,7 @@ def calibrate(
     chosen = choose_input(tried)
     say(input_report(tried, chosen))
     if given in SCALES:
-        classifier.scale = chosen["scale"]
+        classifier.scale = chosen["scale"]  # type: ignore[attr-defined]
         settings = settings.replace(scale=chosen["scale"])
     return settings.replace(framing=chosen["framing"]), tried
 
@@ -164,7 +172,8 @@ def run_shards(
     """
     landmarker = str(find_landmarker(settings.landmarker, say))
     anew = settings.framing.startswith("landmarks")  # the worker that cuts the face needs its landmarks
-    waiting, queue = deque(), deque(todo)
+    waiting: deque = deque()
+    queue = deque(todo)
     with LandmarkCache(say) as cache:
         first = set(shards[todo[0]]["sha256"])
         wanted = landmarker if anew or first - cache.get(list(first)).keys() else ""

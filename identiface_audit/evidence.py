@@ -14,9 +14,10 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # %% ../nbs/stages/12_evidence.ipynb #399edac8
-def proportion_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95) -> np.ndarray:
+def proportion_interval(count: ArrayLike, n: ArrayLike, level: float = 0.95) -> np.ndarray:
     """Wilson's interval of `count` out of `n`, (..., 2); NaN where n is 0. Source: Wilson 1927, by statsmodels.
 
     >>> proportion_interval(8, 10).round(3).tolist()
@@ -31,7 +32,7 @@ def proportion_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95) -
 
 
 def difference_interval(
-    count1: np.ndarray, n1: np.ndarray, count2: np.ndarray, n2: np.ndarray, level: float = 0.95
+    count1: ArrayLike, n1: ArrayLike, count2: ArrayLike, n2: ArrayLike, level: float = 0.95
 ) -> np.ndarray:
     """Newcombe's interval of count1/n1 - count2/n2, (..., 2); NaN where one of them is empty. Source: Newcombe 1998, method 10.
 
@@ -66,7 +67,8 @@ def gap_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95, families
     pairs = _pairs(count, n)
     if not len(pairs[0]):
         return np.full(2, np.nan)
-    around = difference_interval(*pairs, 1 - (1 - level) / (families * len(pairs[0]) / 2))
+    count1, n1, count2, n2 = pairs
+    around = difference_interval(count1, n1, count2, n2, 1 - (1 - level) / (families * len(n1) / 2))
     return np.array([max(0.0, around[:, 0].max()), around[:, 1].max()])
 
 
@@ -74,6 +76,9 @@ def ratio_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95, famili
     """Interval of min / max over K groups of count/n, (2,) in [0, 1]; NaN where fewer than two groups have faces.
 
     The logarithmic interval with half a face added (Walter 1975) of every pair at Bonferroni's level.
+
+    >>> ratio_interval(np.array([40, 56]), np.array([80, 70])).round(3).tolist()
+    [0.491, 0.803]
     """
     from scipy.stats import norm
 
@@ -89,6 +94,9 @@ def bootstrap_counts(counts: np.ndarray, replicates: int = 10_000, seed: int = 0
     """Replicates of a count table under drawing faces with replacement within each group: (replicates, G, ...) like `counts` (G, ...).
 
     Source: Efron 1979; a multinomial for each group, stratified.
+
+    >>> bootstrap_counts(np.array([[3, 1], [0, 2]]), replicates=5).shape
+    (5, 2, 2)
     """
     counts = np.asarray(counts)
     flat, rng = counts.reshape(len(counts), -1), np.random.default_rng(seed)
@@ -98,7 +106,11 @@ def bootstrap_counts(counts: np.ndarray, replicates: int = 10_000, seed: int = 0
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
-    "The middle `level` of replicates (replicates, ...): (..., 2); NaN where more of them than the rest are NaN."
+    """The middle `level` of replicates (replicates, ...): (..., 2); NaN where more of them than the rest are NaN.
+
+    >>> percentile_interval(np.arange(101.0), 0.9).round(6).tolist()
+    [5.0, 95.0]
+    """
     tail = (1 - level) / 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all of them NaN
@@ -106,7 +118,7 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     return np.where(np.isnan(values).mean(0)[..., None] > 1 - level, np.nan, around)
 
 # %% ../nbs/stages/12_evidence.ipynb #a38cad44
-def adjust(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def adjust(p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """p-values (m,) corrected by Holm (1979) and by Benjamini and Hochberg (1995); NaN stays NaN and does not count.
 
     >>> adjust([0.01, 0.04, float("nan")])[0].tolist()
@@ -143,6 +155,10 @@ def permutation_p(
 
     `counts` (2, cells); `statistic` takes (..., 2, cells) and gives (...). Returns (p-value with +1 above and below, the statistic
     under permutation (replicates,)); NaN where a group is empty. Dealing rows is drawing cells (multivariate hypergeometric).
+
+    >>> gap = lambda c: np.abs(np.diff(c[..., 0] / c.sum(-1)))[..., 0]
+    >>> round(permutation_p(np.array([[9, 1], [1, 9]]), gap, replicates=999)[0], 3)
+    0.002
     """
     counts = np.asarray(counts)
     if not counts.sum(1).all():

@@ -47,7 +47,7 @@ def model_card(summary: dict) -> str:
     metrics = [m for m in metrics if m["value"] is not None]
     source = {"name": f"identiface-audit {__version__}", "url": "https://github.com/identiface/identiface-audit"}
     result = {"task": {"type": "image-classification"}, "dataset": {"type": "custom", "name": f"{s['n_faces']} labelled faces"}, "metrics": metrics, "source": source}
-    head = {"pipeline_tag": "image-classification", "tags": ["fairness", "face", "gender-classification", "audit"], "metrics": ["recall"]}
+    head: dict = {"pipeline_tag": "image-classification", "tags": ["fairness", "face", "gender-classification", "audit"], "metrics": ["recall"]}
     head["model-index"] = [{"name": name, "results": [result]}]
     yaml = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())  # JSON is YAML
     rows = [f"| {_cell(g)} | {v['n']:,} | {v['misclassified']:,} | {number(v['recall']['value'])} | {around(v['recall']['interval'])} |" for g, v in s["groups"].items()]

@@ -97,6 +97,13 @@ def list_files(folder: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Regular files below `folder`, sorted, as relative POSIX paths; and (path, reason) of everything else.
 
     Raises FacesError where the folder is missing, is a file, cannot be read, or holds nothing.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.jpg").write_bytes(b"x")
+    >>> list_files(folder)
+    (['a.jpg'], [])
     """
     root = Path(folder)
     if not root.exists():

@@ -36,13 +36,21 @@ def region_counts(
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan) -> np.ndarray:
-    "`numerator / denominator` as float64; `empty` where there is nothing to divide by."
+    """`numerator / denominator` (...,) as float64; `empty` where there is nothing to divide by.
+
+    >>> divide([1, 0], [2, 0]).tolist()
+    [0.5, nan]
+    """
     numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
     return np.divide(numerator, denominator, out=np.full(numerator.shape, float(empty)), where=denominator > 0)
 
 # %% ../nbs/stages/11_fairness.ipynb #d0d08bbc
 def recall_gap(true: np.ndarray, predicted: np.ndarray, genders: Sequence[str]) -> float:
-    "|recall of the first gender - recall of the second|; NaN where one has no face."
+    """|recall of the first gender - recall of the second| of `true`, `predicted` (n,) names, 0 to 1; NaN where one has no face.
+
+    >>> round(recall_gap(np.array(["F", "F", "M"]), np.array(["F", "M", "M"]), ["F", "M"]), 3)
+    0.5
+    """
     right = np.asarray(true) == np.asarray(predicted)
     recalls = [divide((right & (true == g)).sum(), (true == g).sum()) for g in genders]
     return float(abs(recalls[0] - recalls[1]))
@@ -94,6 +102,9 @@ def confusion_counts(true: np.ndarray, predicted: np.ndarray, group: np.ndarray,
     """(levels of the group, counts (levels, classes, classes)): faces by group, true and predicted class.
 
     `true`, `predicted`, `group` (n,) names. Raises ValueError for a class that is not among `classes`.
+
+    >>> confusion_counts(np.array(["F", "M"]), np.array(["F", "F"]), np.array(["a", "a"]), ["F", "M"])[1].tolist()
+    [[[1, 0], [1, 0]]]
     """
     levels, g = np.unique(np.asarray(group, str), return_inverse=True)
     index = {name: i for i, name in enumerate(classes)}
@@ -127,7 +138,11 @@ def rates(counts: np.ndarray, positive: int = 0) -> dict[str, tuple[np.ndarray, 
 
 
 def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
-    "Mean recall over the true classes, (..., groups) from counts (..., groups, classes, classes); NaN where a class has no face."
+    """Mean recall over the true classes, (..., groups) from counts (..., groups, classes, classes); NaN where a class has no face.
+
+    >>> balanced_accuracy(np.array([[[8, 2], [1, 9]]])).round(3).tolist()
+    [0.85]
+    """
     return divide(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)).mean(-1)
 
 # %% ../nbs/stages/11_fairness.ipynb #7002a602
@@ -152,14 +167,14 @@ def _over_groups(name, count, n, levels, families=1):
 def fairness_metrics(levels: Sequence[str], counts: np.ndarray, classes: Sequence[str], positive: str = "FEMALE") -> dict:
     """Every standard metric of one grouping: `groups` (each group's rates) and `metrics`, each with interval, count and conditioning.
 
-    `levels` and `counts` as `confusion_counts` gives them. Differences are max - min and ratios min / max over groups that have faces
+    `levels` and `counts` (levels, classes, classes) as `confusion_counts` gives them. Differences are max - min and ratios min / max over groups that have faces
     under the rate; intervals hold for all pairs of groups together. Source: Fairlearn's definitions; NaN where it reports 0 for nothing.
     """
     at = list(classes).index(positive)
     by = rates(counts, at)
     drawn = bootstrap_counts(counts)
     spread = {"f1": percentile_interval(divide(*rates(drawn, at)["f1"])), "balanced_accuracy": percentile_interval(balanced_accuracy(drawn))}
-    balanced, groups = balanced_accuracy(counts), {}
+    balanced, groups = balanced_accuracy(counts), dict[str, dict]()
     for g, level in enumerate(levels):
         n = int(counts[g].sum())
         groups[level] = {"n": n, "misclassified": n - int(np.trace(counts[g])), "small": n < SMALL}
@@ -223,7 +238,11 @@ def age_band(age: np.ndarray) -> np.ndarray:
 
 
 def groupings(gender: np.ndarray, race: np.ndarray, age: np.ndarray) -> dict[str, np.ndarray]:
-    "{name: group of each face (n,)}: gender, race, age band and their crossings, written `a & b`."
+    """{name: group of each face (n,)}: gender, race, age band and their crossings, written `a & b`.
+
+    >>> list(groupings(np.array(["MALE"]), np.array(["Asian"]), np.array([30])))
+    ['gender', 'race', 'age_band', 'gender_race', 'gender_age_band', 'race_age_band']
+    """
     race = np.where(pd.isna(race), "unknown", np.asarray(race, object)).astype(str)
     single = {"gender": np.asarray(gender, str), "race": race, "age_band": age_band(age)}
     crossed = {
@@ -234,7 +253,7 @@ def groupings(gender: np.ndarray, race: np.ndarray, age: np.ndarray) -> dict[str
 
 
 def fairness(true: np.ndarray, predicted: np.ndarray, race: np.ndarray, age: np.ndarray, classes: Sequence[str], positive: str = "FEMALE") -> dict:
-    "`fairness_metrics` by each of `groupings` that has two groups or more."
+    "`fairness_metrics` by each of `groupings` that has two groups or more; `true`, `predicted`, `race`, `age` are (n,)."
     out = {}
     for name, group in groupings(true, race, age).items():
         levels, counts = confusion_counts(true, predicted, group, classes)

@@ -14,13 +14,13 @@ from .errors import SettingsError
 from .settings import SCALES
 
 # %% ../nbs/stages/02_framing.ipynb #ff0d849a
-_MEAN, _SPREAD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-_BGR_MEAN = np.float32([103.939, 116.779, 123.68])
-_DLIB_MEAN = np.float32([122.782, 117.001, 104.298])
+_MEAN, _SPREAD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+_BGR_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
+_DLIB_MEAN = np.array([122.782, 117.001, 104.298], np.float32)
 
 
 def scale_pixels(images: np.ndarray, scale: str) -> np.ndarray:
-    """Pictures (n, height, width, 1 or 3) uint8 as float32 in the numbers of `scale`, one of `SCALES`.
+    """Pictures (n, height, width, 1 or 3) uint8 as float32 in the numbers of `scale`, one of `SCALES` (else SettingsError).
 
     >>> scale_pixels(np.array([[[[0], [255]]]], np.uint8), "-1..1").ravel().tolist()
     [-1.0, 1.0]
@@ -90,7 +90,11 @@ def frames(framing: str, sizes: np.ndarray, landmarks: np.ndarray) -> np.ndarray
 
 
 def frame_picture(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    "The part of a picture (height, width, 3) that `frame` (4,) shows, edge pixels repeated beyond the edges."
+    """The part of a picture (height, width, 3) that `frame` (4,) shows, edge pixels repeated beyond the edges.
+
+    >>> frame_picture(np.zeros((10, 10, 3), np.uint8), np.array([-0.5, -0.5, 1.5, 1.5])).shape
+    (20, 20, 3)
+    """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = np.rint(np.asarray(frame) * (width, height, width, height)).astype(int)
     if (x0, y0, x1, y1) == (0, 0, width, height):
@@ -101,6 +105,10 @@ def frame_picture(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
 
 
 def into_frames(landmarks: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Landmarks (n, 478, 2) in shares of the pictures as shares of what `frame` (n, 4) shows of them, float32."""
+    """Landmarks (n, 478, 2) in shares of the pictures as shares of what `frame` (n, 4) shows of them, float32.
+
+    >>> into_frames(np.full((1, 478, 2), 0.5), np.array([[0.0, 0.0, 0.5, 1.0]]))[0, 0].tolist()
+    [1.0, 0.5]
+    """
     low, high = frame[:, None, :2], frame[:, None, 2:]
     return ((landmarks - low) / (high - low)).astype(np.float32)

@@ -96,7 +96,7 @@ def scan_saved_model(path: str) -> tuple[list[str], str]:
     return operators, graph.meta_info_def.tensorflow_version
 
 # %% ../nbs/stages/04_graph_files.ipynb #d564978a
-def import_onnx() -> ModuleType:
+def import_onnx() -> tuple[ModuleType, ModuleType]:
     "The modules (onnx, onnxruntime); ModelError with the way to get them where they are not installed."
     try:
         import onnx

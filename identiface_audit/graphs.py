@@ -91,7 +91,11 @@ def choose_layer(layers: Sequence[MapLayer], name: str, others: Sequence[str] = 
     """The layer called `name`, or for "" the last convolution, or the last with rows and columns.
 
     A name may leave out the models that the layer is nested in, where that is clear. `others` are the model's layers without rows and
-    columns, for the list in the error.
+    columns, for the list in the ModelError that is raised where none fits.
+
+    >>> layers = [MapLayer("stem/conv", (8, 8, 4), True), MapLayer("pool", (4, 4, 4), False)]
+    >>> choose_layer(layers, "").name, choose_layer(layers, "conv").name
+    ('stem/conv', 'stem/conv')
     """
     known = ", ".join(layer.name for layer in layers)
     if name:
@@ -108,7 +112,11 @@ def choose_layer(layers: Sequence[MapLayer], name: str, others: Sequence[str] = 
 
 # %% ../nbs/stages/05_graphs.ipynb #799abaf3
 def which_head(activation: str, units: int) -> str:
-    "The kind of head that ends in `activation` (a Keras name) with `units`; ModelError where it cannot be read as classes."
+    """The kind of head that ends in `activation` (a Keras name) with `units`; ModelError where it cannot be read as classes.
+
+    >>> which_head("sigmoid", 1)
+    'sigmoid unit'
+    """
     if activation not in ("softmax", "linear", "sigmoid") or (units == 1 and activation == "softmax"):
         raise ModelError(f"the model ends in {activation} with {units} units; softmax, sigmoid or plain logits can be audited")
     return "sigmoid unit" if units == 1 else "sigmoid" if activation == "sigmoid" else "softmax"
@@ -124,14 +132,22 @@ def class_logits(head: str, raw: np.ndarray) -> np.ndarray:
 
 
 def class_scores(head: str, logits: np.ndarray) -> np.ndarray:
-    "What the model itself says, (n, classes) in [0, 1], from logits (n, classes)."
+    """What the model itself says, (n, classes) in [0, 1], from logits (n, classes).
+
+    >>> class_scores("softmax", np.array([[0.0, 0.0]])).tolist()
+    [[0.5, 0.5]]
+    """
     from scipy.special import expit, softmax
 
     return softmax(logits, axis=1) if head == "softmax" else expit(logits)
 
 
 def class_directions(head: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
-    """(n, units) float32 that, times the raw outputs, sums to the logit of each face's target class."""
+    """(n, units) float32 that, times the raw outputs, sums to the logit of each face's target class.
+
+    >>> class_directions("sigmoid unit", np.array([0, 1]), 2).tolist()
+    [[-1.0], [1.0]]
+    """
     one_hot = np.eye(n_classes, dtype=np.float32)[targets]
     return one_hot[:, 1:] - one_hot[:, :1] if head == "sigmoid unit" else one_hot
 
@@ -140,6 +156,9 @@ def logits_of_probabilities(values: np.ndarray) -> np.ndarray:
     """Raw outputs of a head that gives probabilities (n, units): their logarithm, or the log odds of one unit.
 
     Zeros are taken as 1e-7, below which float32 cannot tell.
+
+    >>> logits_of_probabilities(np.array([[0.5]])).tolist()
+    [[0.0]]
     """
     p = np.clip(values, 1e-7, 1 - 1e-7)
     return np.log(p) if p.shape[1] > 1 else np.log(p) - np.log1p(-p)

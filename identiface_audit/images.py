@@ -43,6 +43,13 @@ def decode(data: bytes, max_megapixels: float = 40, min_side: int = 16) -> np.nd
     """One image file's bytes as upright RGB, (height, width, 3) uint8.
 
     Raises FacesError with the reason for anything that is not one complete still picture within the limits.
+
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (32, 20)).save(file, "PNG")
+    >>> decode(file.getvalue()).shape
+    (20, 32, 3)
     """
     import simplejpeg
     from PIL import Image
@@ -63,7 +70,7 @@ def decode(data: bytes, max_megapixels: float = 40, min_side: int = 16) -> np.nd
         if min(width, height) < min_side:
             raise FacesError(f"{width}x{height} pixels; the shorter side must have {min_side}")
         if getattr(image, "n_frames", 1) > 1:
-            raise FacesError(f"{image.n_frames} pictures in one file; a face is one still picture")
+            raise FacesError(f"{getattr(image, 'n_frames', 1)} pictures in one file; a face is one still picture")
         try:
             orientation = image.getexif().get(0x0112, 1)
         except Exception:  # broken EXIF: the picture is taken as it is stored

@@ -57,7 +57,11 @@ def _no_twins(pairs):
 
 
 def parse_config(text: str | bytes, what: str) -> Any:
-    "JSON in which no key stands twice; ModelError where it is not."
+    """JSON in which no key stands twice; ModelError where it is not.
+
+    >>> parse_config('{"units": 2}', "config.json")
+    {'units': 2}
+    """
     if len(text) > _MAX_CONFIG:
         raise ModelError(f"{what} has {len(text) / 1e6:.0f} MB; the limit is {_MAX_CONFIG / 1e6:.0f} MB")
     try:

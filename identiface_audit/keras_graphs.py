@@ -92,7 +92,7 @@ class LayerCall(NamedTuple):
 
 
 def layer_calls(model: Any, pictures: np.ndarray) -> tuple[list[LayerCall], Any]:
-    "All calls, in the order in which they end, and the outputs, of `model` on `pictures`."
+    "All calls, in the order in which they end, and the outputs, of `model` on `pictures` (n, height, width, channels)."
     calls: list[LayerCall] = []
 
     def note(path, layer, args, call):

@@ -40,7 +40,11 @@ def cache_folder() -> Path:
 
 
 def is_landmarker(data: bytes) -> bool:
-    "Whether these bytes are the one file that the audit was made for."
+    """Whether these bytes are the one file that the audit was made for.
+
+    >>> is_landmarker(b"something else")
+    False
+    """
     return len(data) == LANDMARKER_SIZE and hashlib.sha256(data).hexdigest() == LANDMARKER_SHA256
 
 

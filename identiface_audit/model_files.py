@@ -78,7 +78,7 @@ def _identify(path):
 
 # %% ../nbs/stages/04_model_files.ipynb #a7872c7c
 def scan_here(path: str, format: str) -> dict:
-    "The scan of one format in this process; `scan_model` runs it in another."
+    "The scan of one format in this process; `scan_model` runs it in another. Raises ModelError for what it does not let pass."
     try:
         if format in ("keras", "h5"):
             config, made_by = (scan_keras if format == "keras" else scan_h5)(path)

@@ -40,7 +40,7 @@ def region_masks(
     landmarks (NaN) has no pixel anywhere, not even of background.
     """
     points = landmarks.astype(np.float64) * (width, height)
-    there = ~np.isnan(points).any((1, 2))
+    there = np.asarray(~np.isnan(points).any((1, 2)))
     points = np.where(there[:, None, None], points, -1.0)
     wider = margin * np.ptp(points[:, FACE_OVAL, 1], axis=1)
     masks = np.empty((len(points), len(regions) + len(ELSEWHERE), height, width), bool)
@@ -58,7 +58,10 @@ BLUR = 0.1  # standard deviation of the blur, of the picture's height
 def fill_with(images: np.ndarray, masks: np.ndarray, fill: str) -> np.ndarray:
     """What hidden pixels become: (n, 2, height, width, channels) uint8, for regions of the face and for the background.
 
-    `images` (n, height, width, channels) uint8; `masks` from `region_masks`; `fill` mean or blur.
+    `images` (n, height, width, channels) uint8; `masks` from `region_masks`; `fill` mean or blur (else ValueError).
+
+    >>> fill_with(np.full((1, 4, 4, 1), 90, np.uint8), np.ones((1, 3, 4, 4), bool), 'mean').shape
+    (1, 2, 4, 4, 1)
     """
     if fill == "blur":
         from scipy.ndimage import gaussian_filter

@@ -102,7 +102,7 @@ def small_network(input_shape: tuple[int, int, int]) -> Any:
 
 
 def fresh_copy(classifier: KerasClassifier) -> Any:
-    "The user's architecture with weights drawn anew, as a Keras model that ends in its own head."
+    "The user's architecture with weights drawn anew, as a Keras model that ends in its own head; ModelError where it has several outputs."
     keras = import_keras()
     copy = keras.models.clone_model(classifier.model)
     if len(copy.outputs) != 1:

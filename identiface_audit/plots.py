@@ -29,7 +29,11 @@ REGION_COLOURS = {
 
 
 def region_colour(name: str | None) -> str:
-    "The colour of a region, the same in every picture; white for an activation box that belongs to none."
+    """The colour of a region, the same in every picture; white for an activation box that belongs to none.
+
+    >>> region_colour("lips"), region_colour(None)
+    ('#e6c700', '#ffffff')
+    """
     if name is None:
         return "#ffffff"
     from matplotlib import colormaps
@@ -89,7 +93,7 @@ def image_grid(
 
 # %% ../nbs/views/00_plots.ipynb #068333fc
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Figure:
-    "Counts of true against predicted class, with each row's shares; classes in the order of `names`."
+    "Counts of `true` against `predicted` class, (n,) names each, with each row's shares; classes in the order of `names`."
     import seaborn
     from sklearn.metrics import confusion_matrix as count
 

@@ -52,7 +52,13 @@ def bearing(lead_drop: np.ndarray, lead: np.ndarray, true: np.ndarray) -> np.nda
 
 
 def deciding_region(lead_drop: np.ndarray, lead: np.ndarray, true: np.ndarray, predicted: np.ndarray, n_regions: int) -> np.ndarray:
-    "The one of the first `n_regions` that says most on each face, for or against the truth, (n,) int; -1 without landmarks."
+    """The one of the first `n_regions` that says most on each face, for or against the truth, (n,) int; -1 without landmarks.
+
+    >>> drops = np.array([[3.0, 0.1], [2.0, -0.2], [-3.0, 0.1], [-2.0, 0.3]])
+    >>> true, predicted = np.array(list('FMFM')), np.array(list('FMMF'))
+    >>> deciding_region(drops, np.array([2.0, 1.0, -2.0, -1.0]), true, predicted, 2).tolist()
+    [0, 0, 0, 0]
+    """
     says = np.abs(contributions(lead_drop, true, predicted) * bearing(lead_drop, lead, true))[:, :n_regions]
     return np.where(np.isnan(says).any(1), -1, np.nan_to_num(says).argmax(1))
 
@@ -61,6 +67,11 @@ def misleading_region(lead_drop: np.ndarray, lead: np.ndarray, true: np.ndarray,
     """The region that misled the model on each face, (n,) int; -1 where none accounts for the mistake, for right answers, without landmarks.
 
     `lead_drop` (n, R) and `lead` (n,) of the true class over the best other, negative where the answer is wrong.
+
+    >>> drops = np.array([[3.0, 0.1], [2.0, -0.2], [-3.0, 0.1], [-2.0, 0.3]])
+    >>> true, predicted = np.array(list('FMFM')), np.array(list('FMMF'))
+    >>> misleading_region(drops, np.array([2.0, 1.0, -2.0, -1.0]), true, predicted).tolist()
+    [-1, -1, 0, 0]
     """
     says = contributions(lead_drop, true, predicted)
     says[np.isnan(says).any(1)] = 0

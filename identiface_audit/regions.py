@@ -44,6 +44,9 @@ def region_set(name: str) -> dict[str, list[int]]:
     """The landmark indices of each region: `eight`, `ten`, or a JSON file of {"name": [indices]}.
 
     Raises SettingsError where the file cannot be read, a name is no identifier, or an index is not from 0 to 477.
+
+    >>> list(region_set("eight"))[:4]
+    ['left_eye', 'right_eye', 'nose', 'lips']
     """
     if name in REGION_SETS:
         return REGION_SETS[name]
@@ -69,6 +72,9 @@ def region_boxes(landmarks: np.ndarray, regions: dict[str, list[int]], width: in
 
     `landmarks` (n, 478, 2): x and y as shares of the picture, NaN for a face without landmarks. Returns (n, regions, 4) int:
     min_x, min_y, max_x, max_y of the rounded points; -1 everywhere for a face without landmarks.
+
+    >>> region_boxes(np.linspace(0, 1, 956).reshape(1, 478, 2), {"nose": [100, 200]}, 48, 48).tolist()
+    [[[10, 10, 20, 20]]]
     """
     points = np.rint(landmarks.astype(np.float64) * (width, height))
     missing = np.isnan(points).any(axis=(1, 2))
@@ -93,6 +99,9 @@ def nearest_regions(face: np.ndarray, boxes: np.ndarray, regions: np.ndarray, di
 
     `face` (m,) and `boxes` (m, 4) as `activation_boxes` gives them; `regions` (n, R, 4); `distance` a metric of
     scipy.spatial.distance.cdist. Raises SettingsError for a metric that has no meaning between two points.
+
+    >>> nearest_regions(np.array([0]), np.array([[0, 0, 4, 4]]), np.array([[[20, 20, 30, 30], [5, 5, 9, 9]]])).tolist()
+    [1]
     """
     gaps = np.full((len(face), regions.shape[1]), np.inf)
     here, there = _centres(boxes), _centres(regions)
@@ -127,14 +136,23 @@ def assign_regions(
     overlap: str = "activation",
     min_overlap: float = 0.2,
 ) -> np.ndarray:
-    """The region that each activation box is kept for, (m,) int; -1 where it is kept for none."""
+    """The region that each activation box is kept for, (m,) int; -1 where it is kept for none.
+
+    >>> boxes, regions = np.array([[0, 0, 4, 4], [40, 40, 44, 44]]), np.array([[[0, 0, 6, 6], [20, 20, 30, 30]]])
+    >>> assign_regions(np.array([0, 0]), boxes, regions).tolist()
+    [0, -1]
+    """
     nearest = nearest_regions(face, boxes, regions, distance)
     share = shared_part(boxes, regions[face, nearest], overlap)
     return np.where((nearest >= 0) & (share >= min_overlap), nearest, -1)
 
 
 def region_columns(face: np.ndarray, region: np.ndarray, n_faces: int, n_regions: int) -> np.ndarray:
-    "0/1 columns (n_faces, n_regions) bool from the region (m,) that each box was kept for."
+    """0/1 columns (n_faces, n_regions) bool from the region (m,) that each box was kept for.
+
+    >>> region_columns(np.array([0, 0, 1]), np.array([1, 1, -1]), 2, 2).tolist()
+    [[False, True], [False, False]]
+    """
     columns = np.zeros((n_faces, n_regions), bool)
     columns[face[region >= 0], region[region >= 0]] = True
     return columns
@@ -144,6 +162,9 @@ def region_mass(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """Share of each map's mass inside each region's box, (n, R) in [0, 1]; NaN without landmarks or for an empty map.
 
     `heatmaps` (n, height, width) zero or more; `regions` (n, R, 4). Boxes may overlap, so shares need not add up to 1.
+
+    >>> region_mass(np.ones((1, 4, 4)), np.array([[[0, 0, 2, 4], [0, 0, 1, 1]]])).round(4).tolist()
+    [[0.5, 0.0625]]
     """
     n, height, width = heatmaps.shape
     sums = np.zeros((n, height + 1, width + 1))
@@ -157,7 +178,11 @@ def region_mass(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
 
 
 def heaviest_region(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    "0/1 columns (n, R) bool by the rule `mass`: the one region whose box holds most of the face's map, if any does."
+    """0/1 columns (n, R) bool by the rule `mass`: the one region whose box holds most of the face's map, if any does.
+
+    >>> heaviest_region(np.ones((1, 4, 4)), np.array([[[0, 0, 2, 4], [0, 0, 1, 1]]])).tolist()
+    [[True, False]]
+    """
     mass = np.nan_to_num(region_mass(heatmaps, regions))
     columns = np.zeros(mass.shape, bool)
     columns[np.arange(len(mass)), mass.argmax(1)] = mass.max(1) > 0

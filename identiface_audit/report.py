@@ -95,15 +95,16 @@ def _tables(audit):
 
 # %% ../nbs/views/01_report.ipynb #9b1a340a
 def example_faces(audit: Audit, n: int = 10) -> tuple[list[np.ndarray], list[str], np.ndarray, list[list[dict]]]:
-    """The first `n` misclassified faces that can still be read: (pictures at the model's input size, titles, heatmaps, boxes).
+    """The first `n` misclassified faces that can still be read: (pictures at the model's input size, titles,
+    heatmaps (k, height, width) uint8, boxes).
 
     Boxes are activation boxes with the region they were kept for.
     """
     faces = audit.faces(["image_path", "true_gender", "predicted_gender", "activation_boxes", "frame"])
     wrong = np.flatnonzero((faces["true_gender"] != faces["predicted_gender"]).to_numpy())
     heat, shape = audit.array("heatmap"), tuple(audit.summary["model"]["input_shape"])
-    pictures, rows = [], []
-    for row in wrong:
+    pictures, rows = [], list[int]()
+    for row in wrong.tolist():
         if len(rows) == n:
             break
         try:
@@ -195,7 +196,7 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     faces = audit.faces(["true_gender", "predicted_gender"])
     names = s["model"]["class_names"]
     figures = [
-        ("Confusion matrix", plots.confusion_matrix(faces["true_gender"], faces["predicted_gender"], names)),
+        ("Confusion matrix", plots.confusion_matrix(faces["true_gender"].to_numpy(), faces["predicted_gender"].to_numpy(), names)),
         ("Where the model looks when it errs", plots.region_shares(s["regions"])),
     ]
     if s["regional_gap"]:

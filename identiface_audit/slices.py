@@ -58,12 +58,18 @@ def error_slices(features: pd.DataFrame, wrong: np.ndarray, depth: int = 3, smal
     `interval`, `rest` (the error rate of all other faces), `p_value`, `p_holm`, `p_bh`; `worst`, the rules of those that are worse than
     the rest after Holm; `n_searched` and `n_counted`. No slice where there are too few faces or mistakes for a cut.
     Source: Athey and Imbens 2016, honest trees; Breiman et al. 1984.
+
+    >>> import pandas as pd
+    >>> age = np.arange(400) % 80
+    >>> found = error_slices(pd.DataFrame({"age": age}), age > 60)
+    >>> found["worst"], found["n_counted"]
+    (['age 60.5 or more'], 200)
     """
     from sklearn.tree import DecisionTreeClassifier
 
     wrong, n = np.asarray(wrong, bool), len(wrong)
     half = np.random.default_rng(seed).permutation(n) < n // 2
-    out = {"slices": [], "worst": [], "n_searched": int(half.sum()), "n_counted": int((~half).sum())}
+    out: dict = {"slices": [], "worst": [], "n_searched": int(half.sum()), "n_counted": int((~half).sum())}
     if min(half.sum(), (~half).sum()) < 2 * smallest or len(set(wrong[half])) < 2:
         return out
     x, labels = _columns(features)

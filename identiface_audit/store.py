@@ -44,6 +44,14 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """A name to write to; on leaving, the file is flushed and takes the place of `path` at once, or nothing changes.
 
     Raises StoreError, in one line, where the disk is full or the folder cannot be written.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> target = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with whole_file(target) as part:
+    ...     _ = part.write_text("all of it")
+    >>> target.read_text()
+    'all of it'
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -174,7 +182,8 @@ class LandmarkCache:
     "Landmarks by the SHA-256 of a picture, for the one landmark model. A context manager."
 
     def __init__(self, say: Callable[[str], None] = lambda line: None):
-        self._say, self._db, self.file = say, None, cache_folder() / "landmarks.sqlite"
+        self._say, self.file = say, cache_folder() / "landmarks.sqlite"
+        self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> "LandmarkCache":
         with self._or_without():

@@ -11,6 +11,7 @@ __all__ = ['SCHEMA_VERSION', 'versions', 'coverage', 'by_gender', 'looks_swapped
 # %% ../nbs/stages/16_summary.ipynb #a5c59eb5
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def coverage(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
         }
     )
     counts = steps.groupby("gender").sum().reindex(GENDERS, fill_value=0)
-    return {gender: {k: int(v) for k, v in row.items()} for gender, row in counts.iterrows()}
+    return {str(gender): {str(k): int(v) for k, v in row.items()} for gender, row in counts.iterrows()}
 
 
 def by_gender(rows: pd.DataFrame) -> dict[str, dict]:
@@ -73,7 +74,11 @@ def by_gender(rows: pd.DataFrame) -> dict[str, dict]:
 
 # %% ../nbs/stages/16_summary.ipynb #c148f0a4
 def looks_swapped(groups: dict[str, dict]) -> bool:
-    "Whether every group (as `by_gender` gives them) is recognised less often than by chance."
+    """Whether every group (as `by_gender` gives them) is recognised less often than by chance.
+
+    >>> looks_swapped({g: {"n": 100, "recall": {"value": 0.2, "interval": [0.1, 0.3]}} for g in ("FEMALE", "MALE")})
+    True
+    """
     recalls = [g["recall"]["value"] for g in groups.values() if g["n"] >= 10]
     return bool(recalls) and all(r < 0.5 for r in recalls)
 
@@ -81,7 +86,7 @@ def looks_swapped(groups: dict[str, dict]) -> bool:
 _PICTURE = ["brightness", "sharpness", "face_size"]
 
 
-def region_columns_of(store: Store, n_regions: int, settings: Settings) -> dict[str, np.ndarray]:
+def region_columns_of(store: Store, n_regions: int, settings: Settings) -> dict[str, Any]:
     "Of all faces: `attention` (n, R + 2); and where regions were hidden `lead` (n,), `lead_drop` (n, R + 2), `predicted_without` (n, R + 2)."
     shape = (n_regions + len(ELSEWHERE),)
     out = {"attention": array_of(store.table(["attention"]), "attention", shape)}
@@ -95,7 +100,7 @@ def region_columns_of(store: Store, n_regions: int, settings: Settings) -> dict[
 
 
 def slice_features(rows: pd.DataFrame, attention: np.ndarray, region_names: Sequence[str]) -> pd.DataFrame:
-    "What the tree of mistakes may cut by: race, age band (its first year), attended region, brightness, sharpness, face size."
+    "What the tree of mistakes may cut by: race, age band (its first year), region attended by `attention` (n, R), brightness, sharpness, face size."
     start = [0, *list(AGE_BANDS.values())[:-1]]
     first_year = {band: float(year) for band, year in zip(AGE_BANDS, start, strict=True)}
     attended = np.array([*region_names, *ELSEWHERE, "unknown"], object)[top_region(attention)]

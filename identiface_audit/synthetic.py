@@ -252,5 +252,9 @@ def write_faces(
 
 
 def demo_model() -> Path:
-    "The small model that comes with the package: 48x48 grey, FEMALE and MALE, trained on drawn faces (`train_demo_model`)."
+    """The small model that comes with the package: 48x48 grey, FEMALE and MALE, trained on drawn faces (`train_demo_model`).
+
+    >>> demo_model().name
+    'demo_gender.keras'
+    """
     return Path(str(files("identiface_audit"))) / "data" / "demo_gender.keras"

@@ -92,7 +92,7 @@ def audit_suite(
 # %% ../nbs/stages/19_validity.ipynb #1a62e1dc
 def null_alarms(outcomes: Sequence[dict], n_audits: int, seed: int = 0) -> pd.DataFrame:
     "How often a region is named where groups were dealt at random: one row a rule with `alarms`, `audits`, `rate`, `interval`."
-    rng, names, alarms = np.random.default_rng(seed), list(REGION_SETS["eight"]), {}
+    rng, names, alarms = np.random.default_rng(seed), list(REGION_SETS["eight"]), dict[str, list[bool]]()
     every = [*names, "background", "other_face"]
     for k in range(n_audits):
         o = outcomes[k % len(outcomes)]
@@ -109,8 +109,8 @@ def null_alarms(outcomes: Sequence[dict], n_audits: int, seed: int = 0) -> pd.Da
             "notebook's rule (score above 0.1)": np.flatnonzero(share > 0.1),
         }
         for rule, named in said.items():
-            alarms.setdefault(rule, []).append(len(named) > 0)
-    rows = {rule: {"alarms": int(sum(a)), "audits": len(a), "rate": float(np.mean(a))} for rule, a in alarms.items()}
+            alarms.setdefault(rule, []).append(len(named) > 0)  # type: ignore[arg-type]
+    rows: dict[str, dict] = {rule: {"alarms": int(sum(a)), "audits": len(a), "rate": float(np.mean(a))} for rule, a in alarms.items()}
     for v in rows.values():
         v["interval"] = proportion_interval(v["alarms"], v["audits"]).tolist()
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -118,7 +118,7 @@ def null_alarms(outcomes: Sequence[dict], n_audits: int, seed: int = 0) -> pd.Da
 
 def interval_coverage(outcome: dict, samples: int, size: int = 200, seed: int = 0) -> dict[str, dict]:
     "Share of nominal 95 % intervals that hold the truth, over samples of `size` faces a group drawn from the faces of one run."
-    rng, held = np.random.default_rng(seed), {}
+    rng, held = np.random.default_rng(seed), dict[str, list]()
     cell = 2 * outcome["wrong"] + outcome["without"].T.astype(int)  # (R + 2, n)
     guilty = (outcome["wrong"] & (outcome["misled_by"][None] == np.arange(len(cell))[:, None])).astype(int)
     region = int(guilty.sum(1).argmax())
@@ -163,7 +163,7 @@ def validate(
     entries of `QUICK` or `FULL`. Returns `rows` (a row an audit and method), `table`, `alarms`, `coverage`, `targets` (what was asked, what was
     found, whether it is met) and `design`.
     """
-    design = (FULL if full else QUICK) | changes
+    design: dict[str, Any] = {**(FULL if full else QUICK), **changes}
     shape = classifier.input_shape if classifier else (48, 48, 1)
     classes = classifier.class_names if classifier else ("FEMALE", "MALE")
     say(f"drawing {design['n_train'] + design['n_audit']:,} faces, each as a woman and as a man")
@@ -196,7 +196,7 @@ def summary_table(rows: pd.DataFrame) -> pd.DataFrame:
         biased = mine[mine["group"].isin(["FEMALE", "MALE"])]
         null = mine[~mine["group"].isin(["FEMALE", "MALE"])]
         line = {}
-        if "attention" not in method:
+        if "attention" not in str(method):
             for name, column, part in (("planted region first", "region_first", biased), ("named without a planted bias", "named", null)):
                 low, high = np.ravel(proportion_interval(part[column].sum(), len(part)))
                 line[name] = f"{part[column].mean():.0%} ({part[column].sum()} of {len(part)}; {low:.0%}-{high:.0%})"

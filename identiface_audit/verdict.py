@@ -26,7 +26,11 @@ def strength(p: float | None) -> str:
 
 
 def shown(p: float | None) -> bool:
-    "Whether there is weak or strong evidence."
+    """Whether there is weak or strong evidence.
+
+    >>> shown(0.001), shown(0.5), shown(None)
+    (True, False, False)
+    """
     return p is not None and p < WEAK
 
 # %% ../nbs/stages/12_verdict.ipynb #b8ef333e

@@ -64,13 +64,12 @@ class FacesRead:
     def take(self, rows: np.ndarray) -> "FacesRead":
         "Those faces for which `rows` (n,) bool is true."
         reason = [r for r, keep in zip(self.reason, rows, strict=True) if keep]
-        arrays = (a[rows] for a in (self.pixels, self.landmarks, self.faces, self.size))
-        return FacesRead(*arrays, reason, self.passing[rows])
+        return FacesRead(self.pixels[rows], self.landmarks[rows], self.faces[rows], self.size[rows], reason, self.passing[rows])
 
     @classmethod
     def join(cls, parts: list["FacesRead"]) -> "FacesRead":
-        arrays = (np.concatenate([getattr(p, name) for p in parts]) for name in ("pixels", "landmarks", "faces", "size"))
-        return cls(*arrays, [r for p in parts for r in p.reason], np.concatenate([p.passing for p in parts]))
+        whole = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("pixels", "landmarks", "faces", "size", "passing")}
+        return cls(reason=[r for p in parts for r in p.reason], **whole)
 
 
 _detectors: dict[str, Landmarker] = {}
@@ -200,7 +199,9 @@ class FaceReaders:
             raise AuditError('an audit in a script must stand under `if __name__ == "__main__":`')
         self.n, self.timeout, self.landmarker, self._say = workers or _N_CORES, timeout, landmarker, say
         self._threads = ThreadPoolExecutor(self.n, "face reader", initializer=_deaf)
-        self._mine, self._workers, self._news, self._stopping = threading.local(), [], SimpleQueue(), False
+        self._mine, self._stopping = threading.local(), False
+        self._workers: list = []
+        self._news: SimpleQueue = SimpleQueue()
 
     def __enter__(self) -> "FaceReaders":
         for _ in range(self.n):

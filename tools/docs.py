@@ -3,6 +3,7 @@
 Where Quarto is installed, `nbdev-docs` builds the same pages from the same notebooks.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ THEME = {
         {"media": "(prefers-color-scheme: dark)", "scheme": "slate", "toggle": {"icon": "lucide/sun", "name": "Light"}},
     ],
 }
+WIDGET = "application/vnd.jupyter.widget-view+json"
 EXPORTER = MarkdownExporter(exclude_input_prompt=True, exclude_output_prompt=True)
 
 
@@ -35,6 +37,8 @@ def page(source: Path, target: Path) -> str:
             head = yaml.safe_load(cell.source.strip().strip("-"))
         cell.pop("has_sd", None)  # nbdev's own, which no nbformat knows
         cell.metadata = {}
+        if cell.cell_type == "code":  # a widget needs its kernel; its still picture stands before it
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
         if cell.cell_type == "code" and cell.source.startswith("#| echo: false"):
             cell.metadata = {"transient": {"remove_source": True}}
         elif cell.cell_type == "code":
@@ -46,7 +50,10 @@ def page(source: Path, target: Path) -> str:
     for name, data in resources["outputs"].items():
         (target.parent / name).parent.mkdir(exist_ok=True)
         (target.parent / name).write_bytes(data)
-    text = f"# {head['title']}\n\n*{head.get('description', '')}*\n\n{body.replace('.ipynb)', '.md)')}"
+    for kind in ("png", "jpeg", "svg"):
+        body = body.replace(f"![{kind}](", "![What the code above draws](")
+    body = re.sub(r"\.ipynb(#[^)\s]*)?\)", r".md\1)", body)
+    text = f"# {head['title']}\n\n*{head.get('description', '')}*\n\n{body}"
     target.write_text(text, encoding="utf-8")
     return head["title"]
 
@@ -68,13 +75,16 @@ def main() -> int:
     proc_nbs()
     made = ROOT / "_proc"
     shutil.rmtree(WORK, ignore_errors=True)
-    shutil.copytree(made / "images", WORK / "docs" / "images")
+    for folder in ("images", "live"):
+        shutil.copytree(ROOT / "nbs" / folder, WORK / "docs" / folder)
+    shutil.copy(ROOT / "nbs" / "styles.css", WORK / "docs")
     site = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text())["website"]
     sidebar = yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]
     config = {
         "site_name": "identiface_audit",
         "site_url": site["site-url"],
-        "repo_url": site["repo-url"],
+        "extra": {"social": [{"icon": "fontawesome/brands/git-alt", "link": site["repo-url"], "name": "Source"}]},  # `repo_url` asks GitHub for stars
+        "extra_css": ["styles.css"],
         "theme": THEME,
         "use_directory_urls": False,
         "docs_dir": "docs",

@@ -17,7 +17,7 @@ def render() -> str:
     nb.metadata["language_info"] = {"name": "python"}
     head = "<!-- Written by tools/readme.py from nbs/index.ipynb; edit the notebook. -->\n\n"
     body, _ = MarkdownExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(nb)
-    body = body.replace("](images/", "](nbs/images/")
+    body = re.sub(r'(\]\(|src="|srcset=")(images|tutorials)/', r"\1nbs/\2/", body)
     body = re.sub(r"<style.*?</style>\n?", "", body, flags=re.DOTALL)  # pandas' own, which no page for reading needs
     body = re.sub(r"\s*\n(\s*\n)+", "\n\n", body)
     return head + "\n".join(o.rstrip() for o in body.strip().splitlines()) + "\n"

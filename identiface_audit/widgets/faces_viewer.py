@@ -26,7 +26,7 @@ GROUPINGS = {
 
 
 def groups_of(table: pd.DataFrame, by: str) -> dict[str, np.ndarray]:
-    "{name of the group: row numbers} of a light table, by one of `GROUPINGS`, in the order of their names."
+    "{name of the group: row numbers (k,)} of a light table, by one of `GROUPINGS`, in the order of their names."
     if not len(table):
         return {}
     name = table[GROUPINGS[by]].astype(str).agg(" & ".join, axis=1)

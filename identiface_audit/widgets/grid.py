@@ -138,7 +138,11 @@ def contact_sheet(pages: FacePages, rows: Sequence[int], columns: int = 6, side:
 
 
 def still_picture(poster: bytes, label: str) -> dict[str, str]:
-    "What to show of a widget where nothing runs, by MIME type; the living widget hides the picture, which it knows by its last bytes."
+    """What to show of a widget where nothing runs, by MIME type; the living widget hides the picture, which it knows by its last bytes.
+
+    >>> still_picture(b"", "Faces")
+    {'text/plain': 'Faces: no faces'}
+    """
     picture = {"image/jpeg": base64.b64encode(poster).decode()} if poster else {}
     return picture | {"text/plain": label if poster else f"{label}: no faces"}
 

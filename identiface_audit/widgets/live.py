@@ -79,7 +79,11 @@ def bias_columns(groups: Sequence[str]) -> list[dict]:
 
 
 def p_value(adjusted: float, raw: float) -> dict:
-    "A cell with an adjusted p-value; the raw one is its tooltip."
+    """A cell with an adjusted p-value; the raw one is its tooltip.
+
+    >>> p_value(0.04, 0.005)
+    {'v': 0.04, 'text': '0.040', 'title': 'before correction: 0.005'}
+    """
     text = f"{adjusted:.2g}" if adjusted < 0.001 else f"{adjusted:.3f}"
     return {"v": float(adjusted), "text": text, "title": f"before correction: {raw:.2g}"}
 

@@ -43,7 +43,7 @@ def thumbnail(image: np.ndarray, side: int, faces: str = "show") -> bytes:
 
 # %% ../../nbs/widgets/00_pages.ipynb #90e55460
 def seen_picture(audit: Audit, path: str, frame: Sequence[float] | None = None) -> np.ndarray:
-    "What the model saw of one face, RGB at full size; FacesError with the reason where it cannot be read."
+    "What the model saw of one face, RGB at full size (height, width, 3); FacesError with the reason where it cannot be read."
     image = decode(read_bytes(Path(audit.summary["faces_folder"]) / path))
     if frame is None:
         return image

@@ -42,7 +42,11 @@ def count(n: int, click: bool = True) -> dict:
 
 
 def column(key: str, label: str, kind: str = "number", **more: Any) -> dict:
-    "A column: `kind` text or number; `head` for the row's name, `domain` (low, high) draws the interval, below with `stack`; `help` is its tooltip."
+    """A column: `kind` text or number; `head` for the row's name, `domain` (low, high) draws the interval, below with `stack`; `help` is its tooltip.
+
+    >>> column("n", "faces")
+    {'key': 'n', 'label': 'faces', 'kind': 'number'}
+    """
     return {"key": key, "label": label, "kind": kind, **more}
 
 # %% ../../nbs/widgets/01_table.ipynb #467c5e2a
