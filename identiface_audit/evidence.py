@@ -85,7 +85,7 @@ def ratio_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95, famili
     return np.exp([(middle - z * se).min(), min(0.0, (middle + z * se).min())])
 
 # %% ../nbs/stages/12_evidence.ipynb #269cf324
-def bootstrap_counts(counts: np.ndarray, replicates: int = 10_000, seed: int = 0) -> np.ndarray:
+def bootstrap_counts(counts: np.ndarray, replicates: int = 10_000, seed: int | np.random.Generator = 0) -> np.ndarray:
     """Replicates of a count table under drawing faces with replacement within each group: (replicates, G, ...) like `counts` (G, ...).
 
     Source: Efron 1979; a multinomial for each group, stratified.

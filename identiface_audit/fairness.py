@@ -111,6 +111,10 @@ def confusion_counts(
     return levels.tolist(), counts
 
 
+def _f1(counts, positive):
+    return 2 * counts[..., positive, positive], counts[..., positive, :].sum(-1) + counts[..., positive].sum(-1)
+
+
 def rates(counts: np.ndarray, positive: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Numerator and denominator (..., groups) of each rate, from counts (..., groups, classes, classes).
 
@@ -120,14 +124,14 @@ def rates(counts: np.ndarray, positive: int = 0) -> dict[str, tuple[np.ndarray, 
     [8, 10]
     """
     counts = np.asarray(counts)
-    row, column, n = counts.sum(-1), counts.sum(-2), counts.sum((-1, -2))
+    row, column, n = counts[..., positive, :].sum(-1), counts[..., positive].sum(-1), counts.sum((-1, -2))
     hit = counts[..., positive, positive]
     return {
         "accuracy": (np.trace(counts, axis1=-2, axis2=-1), n),
-        "selection_rate": (column[..., positive], n),
-        "true_positive_rate": (hit, row[..., positive]),
-        "false_positive_rate": (column[..., positive] - hit, n - row[..., positive]),
-        "f1": (2 * hit, row[..., positive] + column[..., positive]),
+        "selection_rate": (column, n),
+        "true_positive_rate": (hit, row),
+        "false_positive_rate": (column - hit, n - row),
+        "f1": _f1(counts, positive),
     }
 
 
@@ -162,16 +166,18 @@ def fairness_metrics(levels: Sequence[str], counts: np.ndarray, classes: Sequenc
     """
     at = list(classes).index(positive)
     by = rates(counts, at)
-    drawn = bootstrap_counts(counts)
-    spread = {"f1": percentile_interval(divide(*rates(drawn, at)["f1"])), "balanced_accuracy": percentile_interval(balanced_accuracy(drawn))}
+    around, rng = {name: proportion_interval(*rate) for name, rate in by.items()}, np.random.default_rng(0)
+    around |= {"f1": np.empty((len(levels), 2)), "balanced_accuracy": np.empty((len(levels), 2))}
+    for g in range(len(levels)):  # one by one, for replicates of hundreds of groups are large
+        drawn = bootstrap_counts(counts[[g]], seed=rng)
+        around["f1"][g], around["balanced_accuracy"][g] = (percentile_interval(v)[0] for v in (divide(*_f1(drawn, at)), balanced_accuracy(drawn)))
     balanced, groups = balanced_accuracy(counts), {}
     for g, level in enumerate(levels):
         n = int(counts[g].sum())
         groups[level] = {"n": n, "misclassified": n - int(np.trace(counts[g])), "small": n < SMALL}
         for name, (count, below) in by.items():
-            around = spread["f1"][g] if name == "f1" else proportion_interval(count[g], below[g])
-            groups[level][name] = {"value": float(divide(count[g], below[g])), "interval": around, "n": int(below[g])}
-        groups[level]["balanced_accuracy"] = {"value": balanced[g], "interval": spread["balanced_accuracy"][g], "n": n}
+            groups[level][name] = {"value": float(divide(count[g], below[g])), "interval": around[name][g], "n": int(below[g])}
+        groups[level]["balanced_accuracy"] = {"value": balanced[g], "interval": around["balanced_accuracy"][g], "n": n}
     metrics = _over_groups("demographic_parity", *by["selection_rate"], levels) | _over_groups("accuracy", *by["accuracy"], levels)
     metrics |= _over_groups("equal_opportunity", *by["true_positive_rate"], levels)
     metrics |= _equalized_odds(by, levels)

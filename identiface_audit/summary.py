@@ -8,7 +8,6 @@ Docs: https://identiface.github.io/identiface-audit/stages/summary.html.md"""
 __all__ = ['SCHEMA_VERSION', 'versions', 'coverage', 'by_gender', 'looks_swapped', 'over_shards', 'summarize']
 
 # %% ../nbs/stages/16_summary.ipynb #a5c59eb5
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce

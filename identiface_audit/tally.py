@@ -154,7 +154,7 @@ def tally(rows: pa.Table, basis: Basis) -> dict[str, Any]:
     of those that had no say in it.
     """
     arrays = _arrays(rows, basis.settings, len(basis.region_names))
-    out = region_tally(**arrays, groups=GENDERS, fill=basis.fill)
+    out = region_tally(**arrays, fill=basis.fill)
     true, predicted, there = (arrays[name] for name in ("true", "predicted", "there"))
     out["faces"] = count_rows(rows["true_gender"], rows["predicted_gender"], _race(rows, basis.races), pa.array(_first_year(rows), from_pandas=True))
     found = {
