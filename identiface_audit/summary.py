@@ -79,7 +79,8 @@ def over_shards(
     cuts = range(0, n, step)
 
     def done(start):
-        return task(pa.concat_tables([store.read(i, columns) for i in range(start, min(start + step, n))], promote_options="default"))
+        rows = pa.concat_tables([store.read(i, columns) for i in range(start, min(start + step, n))], promote_options="default")
+        return reduce(merge, (task(rows.slice(at, _ROWS)) for at in range(0, max(1, len(rows)), _ROWS)))
 
     middle = (len(cuts) + 1) // 2
     with ThreadPoolExecutor(2) as threads:
