@@ -48,8 +48,8 @@ def _arrays(rows, settings, n_regions):
     out |= {"columns": np.stack(flags, axis=1), "attention": array_of(rows, "attention", shape)}
     if settings.occlusion_fill != "off":
         out |= {"lead": rows["lead"].to_numpy(), "lead_drop": array_of(rows, "occlusion_lead_drop", shape)}
-        predicted = np.nan_to_num(array_of(rows, "occlusion_predicted", shape), nan=-1).astype(int)
-        out["predicted_without"] = np.array([*settings.classes, ""])[predicted]
+        floats = pa.table({"predicted": rows["occlusion_predicted"].cast(pa.list_(pa.float32(), *shape))})  # whole numbers have no NaN
+        out["predicted_without"] = np.array([*settings.classes, ""])[np.nan_to_num(array_of(floats, "predicted", shape), nan=-1).astype(int)]
     return out
 
 
