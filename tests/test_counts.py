@@ -316,7 +316,7 @@ print(json.dumps({"n": found["n_faces"], "megabytes": int(peak.split()[1]) / 102
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_memory_does_not_grow_with_faces(tmp_path):
     "Shards on disk, a process of its own for each summary. IDENTIFACE_FACES=10000000 makes it ten million faces."
-    n = int(os.environ.get("IDENTIFACE_FACES", 1_000_000))
+    n = int(os.environ.get("IDENTIFACE_FACES", 600_000))
     size, few, many = n // 40, tmp_path / "few", tmp_path / "many"
     start, told = time.perf_counter(), {}
     for folder in (few, many):
