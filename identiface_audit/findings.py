@@ -23,7 +23,7 @@ from .regional_gap import Fill, deciding_region, gap_counts, misleading_region, 
 from .verdict import verdict
 
 # %% ../nbs/stages/15_findings.ipynb #6ad402b0
-def count_rows(*columns: Sequence) -> Counter:
+def count_rows(*columns: Any) -> Counter:
     """How often each row of some columns (n,) occurs: {(value, ...): n}; such counts add up.
 
     >>> count_rows(["a", "a", "b"], [True, True, None])
@@ -60,7 +60,7 @@ def region_tally(
     true class. Of R + 2 columns (regions, background, other face): `attention`, `lead_drop`, and `predicted_without` (names). `fill` where
     these are not all the faces. Only faces with landmarks count.
     """
-    wrong, n_regions = true != predicted, columns.shape[1]
+    wrong, n_regions = np.asarray(true != predicted), columns.shape[1]
     tally: dict[str, Any] = {"looked": count_rows(true, predicted, there, *columns.T)}
     if attention is not None:
         tally["attention"] = attention_moments(attention[there], true[there], wrong[there], groups)
@@ -71,7 +71,7 @@ def region_tally(
         tally["gap"] = gap_counts(true[there], wrong[there], without[there], by[there], groups)
         if attention is not None:
             tops = top_region(attention[:, :n_regions]), deciding_region(*told, n_regions, fill)
-            tally["tops"] = np.stack([top_pairs(*(top[of & there] for top in tops), n_regions) for of in (wrong, ~wrong)])
+            tally["tops"] = np.stack([top_pairs(tops[0][of & there], tops[1][of & there], n_regions) for of in (wrong, ~wrong)])
     return tally
 
 

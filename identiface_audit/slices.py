@@ -96,7 +96,7 @@ def slices_of(tree: ErrorTree, counts: np.ndarray, n_searched: int) -> dict:
     `p_holm`, `p_bh`; `worst`, the rules of those that are worse than the rest after Holm; `n_searched` and `n_counted`.
     """
     n, missed = counts.sum(1), counts[:, 1]
-    out = {"slices": [], "worst": [], "n_searched": int(n_searched), "n_counted": int(n.sum())}
+    out: dict = {"slices": [], "worst": [], "n_searched": int(n_searched), "n_counted": int(n.sum())}
     for node, rule in tree.rules.items():
         inside, outside = n[node], n.sum() - n[node]
         if not rule or not inside or not outside:

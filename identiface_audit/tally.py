@@ -39,12 +39,12 @@ def counted_columns(settings: Settings, region_names: Sequence[str]) -> list[str
     return [*_LABELS, *_PICTURE, *hidden, *(f"region_{name}" for name in region_names)]
 
 
-def _arrays(rows, settings, n_regions):
+def _arrays(rows, settings, region_names):
     "The arguments of `region_tally`."
-    shape = (n_regions + len(ELSEWHERE),)
+    shape = (len(region_names) + len(ELSEWHERE),)
     out = {name: rows[column].to_numpy().astype(str) for name, column in (("true", "true_gender"), ("predicted", "predicted_gender"))}
     out["there"] = pc.greater(rows["faces_found"], 0).to_numpy()  # a face without landmarks has no regions to look at
-    flags = [pc.fill_null(rows[c], False).to_numpy() for c in rows.column_names if c.startswith("region_")]
+    flags = [pc.fill_null(rows[f"region_{name}"], False).to_numpy() for name in region_names]
     out |= {"columns": np.stack(flags, axis=1), "attention": array_of(rows, "attention", shape)}
     if settings.occlusion_fill != "off":
         out |= {"lead": rows["lead"].to_numpy(), "lead_drop": array_of(rows, "occlusion_lead_drop", shape)}
@@ -121,7 +121,7 @@ class Basis:
         common = rows["race"].drop_null().value_counts().to_pylist()
         common.sort(key=lambda v: (-v["counts"], v["values"]))
         races = tuple(v["values"] for v in common[:MANY])
-        arrays = _arrays(rows, settings, len(region_names))
+        arrays = _arrays(rows, settings, region_names)
         told = [arrays[name] for name in ("lead_drop", "lead", "true", "predicted") if name in arrays]
         features, wrong = slice_features(rows, races, arrays["attention"], region_names), arrays["true"] != arrays["predicted"]
         searched = np.ones(len(rows), bool) if sample.halvings else searched_half(len(rows))
@@ -153,7 +153,7 @@ def tally(rows: pa.Table, basis: Basis) -> dict[str, Any]:
     `steps` (2, 7) faces by gender that got as far as each of `STEPS`, `leaves` (nodes, 2) right and misclassified faces in the tree's nodes
     of those that had no say in it.
     """
-    arrays = _arrays(rows, basis.settings, len(basis.region_names))
+    arrays = _arrays(rows, basis.settings, basis.region_names)
     out = region_tally(**arrays, fill=basis.fill)
     true, predicted, there = (arrays[name] for name in ("true", "predicted", "there"))
     out["faces"] = count_rows(rows["true_gender"], rows["predicted_gender"], _race(rows, basis.races), pa.array(_first_year(rows), from_pandas=True))

@@ -258,7 +258,7 @@ def test_leaves_are_counted_over_all_who_had_no_say(small_sample):
     sample = Sample.of(WHOLE)
     basis = Basis.of(sample, SETTINGS, NAMES)
     others = WHOLE.filter(pc.invert(pc.less(WHOLE["sha256"], stage._bound(sample.halvings))))
-    arrays = stage._arrays(others, SETTINGS, R)
+    arrays = stage._arrays(others, SETTINGS, NAMES)
     features = slice_features(others, basis.races, arrays["attention"], NAMES)
     leaf = basis.tree.fitted.apply(matrix(features, basis.tree.levels))
     wrong = arrays["true"] != arrays["predicted"]
