@@ -90,7 +90,7 @@ def ratio_interval(count: np.ndarray, n: np.ndarray, level: float = 0.95, famili
     return np.exp([(middle - z * se).min(), min(0.0, (middle + z * se).min())])
 
 # %% ../nbs/stages/12_evidence.ipynb #269cf324
-def bootstrap_counts(counts: np.ndarray, replicates: int = 10_000, seed: int = 0) -> np.ndarray:
+def bootstrap_counts(counts: np.ndarray, replicates: int = 10_000, seed: int | np.random.Generator = 0) -> np.ndarray:
     """Replicates of a count table under drawing faces with replacement within each group: (replicates, G, ...) like `counts` (G, ...).
 
     Source: Efron 1979; a multinomial for each group, stratified.
@@ -217,28 +217,37 @@ def region_evidence(
     return out
 
 # %% ../nbs/stages/12_evidence.ipynb #92d8c8e9
-def overall_evidence(columns: np.ndarray, is_first: np.ndarray, replicates: int = 9_999, seed: int = 0) -> dict:
-    """The overall bias score of m misclassified faces against a permutation of their groups.
+_DEALT = 2**22  # numbers that are dealt at a time
 
-    `columns` (m, R) bool; `is_first` (m,) bool, whether a face is of the first group. Returns value, noise_floor (mean under permutation),
-    excess (value - noise_floor) and p_value, with +1 in numerator and denominator; NaN where a group is empty. Its interval is the mean of
-    the regions' Newcombe intervals, folded at 0, at a level at which all of them hold together: wide, and never short.
+
+def overall_evidence(
+    columns: np.ndarray, is_first: np.ndarray, replicates: int = 9_999, seed: int = 0, faces: np.ndarray | int = 1
+) -> dict:
+    """The overall bias score of misclassified faces against a permutation of their groups.
+
+    `columns` (m, R) bool; `is_first` (m,) bool, whether a face is of the first group; `faces` (m,) how many faces each row stands for.
+    Returns value, noise_floor (mean under permutation), excess (value - noise_floor) and p_value, with +1 in numerator and denominator; NaN
+    where a group is empty. Its interval is the mean of the regions' Newcombe intervals, folded at 0, at a level at which all of them hold
+    together: wide, and never short.
     """
     hits, member = np.asarray(columns, float), np.asarray(is_first, bool)
-    m, first = len(member), int(member.sum())
-    n = [first, m - first]
+    faces = np.broadcast_to(np.asarray(faces, int), len(member))
+    first = int(faces[member].sum())
+    n = [first, int(faces.sum()) - first]
     if not all(n) or hits.shape[1] == 0:
         return dict.fromkeys(("value", "noise_floor", "excess", "p_value"), float("nan")) | {"interval": [np.nan, np.nan], "n": n}
-    total = hits.sum(0)
-    around = difference_interval(hits[member].sum(0), n[0], hits[~member].sum(0), n[1], 1 - 0.05 / hits.shape[1])
+    looked = [faces[of] @ hits[of] for of in (member, ~member)]
+    around = difference_interval(looked[0], n[0], looked[1], n[1], 1 - 0.05 / hits.shape[1])
     interval = [np.maximum(0, np.maximum(around[:, 0], -around[:, 1])).mean(), np.abs(around).max(1).mean()]
 
     def score(dealt):  # (k, R) hits of the first group
-        return np.abs(dealt / first - (total - dealt) / (m - first)).mean(1)
+        return np.abs(dealt / n[0] - (sum(looked) - dealt) / n[1]).mean(1)
 
-    patterns, faces = np.unique(hits, axis=0, return_counts=True)  # permuting groups deals out faces by the pattern of their regions
-    deals = np.random.default_rng(seed).multivariate_hypergeometric(faces, first, replicates, method="marginals")
-    chance, value = score(deals @ patterns), float(score(member[None] @ hits)[0])
+    patterns, which = np.unique(hits, axis=0, return_inverse=True)  # permuting groups deals out faces by the pattern of their regions
+    pooled, rng = np.bincount(which.ravel(), faces).astype(int), np.random.default_rng(seed)
+    sizes = np.diff([*range(0, replicates, max(1, _DEALT // len(patterns))), replicates])
+    deals = (rng.multivariate_hypergeometric(pooled, first, size, method="marginals") @ patterns for size in sizes)
+    chance, value = np.concatenate([score(dealt) for dealt in deals]), float(score(looked[0][None])[0])
     floor = float(chance.mean())
     p = (1 + int((chance >= value - 1e-12).sum())) / (1 + replicates)
     return {"value": value, "noise_floor": floor, "excess": value - floor, "p_value": p, "interval": interval, "n": n}

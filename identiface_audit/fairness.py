@@ -18,19 +18,19 @@ from .evidence import bootstrap_counts, gap_interval, percentile_interval, propo
 
 # %% ../nbs/stages/11_fairness.ipynb #e68f6e9f
 def region_counts(
-    groups: np.ndarray, selected: np.ndarray, columns: np.ndarray, names: Sequence[str]
+    groups: np.ndarray, selected: np.ndarray, columns: np.ndarray, names: Sequence[str], faces: np.ndarray | int = 1
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Among `selected` faces of each group: how many were looked at in each region, and how many there are.
 
-    `groups` (n,) group of each face; `selected` (n,) bool; `columns` (n, R) bool. Returns (numerators with one row a region and one column
-    a group, denominators a group), whole numbers.
+    `groups` (n,) group of each face; `selected` (n,) bool; `columns` (n, R) bool; `faces` (n,) how many faces each row stands for. Returns
+    (numerators with one row a region and one column a group, denominators a group), whole numbers.
 
     >>> region_counts(np.array(["F", "F"]), np.array([True, False]), np.array([[True], [True]]), ["lips"])[0].loc["lips", "F"]
     np.int64(1)
     """
     levels, code = np.unique(groups, return_inverse=True)
-    member = (code[:, None] == np.arange(len(levels))) & np.asarray(selected)[:, None]
-    numerators = np.asarray(columns, bool).T.astype(np.int64) @ member.astype(np.int64)
+    member = (code[:, None] == np.arange(len(levels))) * (np.asarray(selected) * np.asarray(faces, np.int64))[:, None]
+    numerators = np.asarray(columns, bool).T.astype(np.int64) @ member
     denominators = pd.Series(member.sum(0), index=levels, name="n")
     return pd.DataFrame(numerators, index=list(names), columns=levels), denominators
 
@@ -45,14 +45,16 @@ def divide(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan
     return np.divide(numerator, denominator, out=np.full(numerator.shape, float(empty)), where=denominator > 0)
 
 # %% ../nbs/stages/11_fairness.ipynb #d0d08bbc
-def recall_gap(true: np.ndarray, predicted: np.ndarray, genders: Sequence[str]) -> float:
-    """|recall of the first gender - recall of the second| of `true`, `predicted` (n,) names, 0 to 1; NaN where one has no face.
+def recall_gap(true: np.ndarray, predicted: np.ndarray, genders: Sequence[str], faces: np.ndarray | int = 1) -> float:
+    """|recall of the first gender - recall of the second| of `true`, `predicted` (n,) names, each of n rows standing for `faces`, 0 to 1; NaN where
+    one has no face.
 
     >>> round(recall_gap(np.array(["F", "F", "M"]), np.array(["F", "M", "M"]), ["F", "M"]), 3)
     0.5
     """
     right = np.asarray(true) == np.asarray(predicted)
-    recalls = [divide((right & (true == g)).sum(), (true == g).sum()) for g in genders]
+    faces = np.broadcast_to(faces, right.shape)
+    recalls = [divide(faces @ (right & (true == g)), faces @ (true == g)) for g in genders]
     return float(abs(recalls[0] - recalls[1]))
 
 
@@ -63,21 +65,23 @@ def notebook_scores(
     names: Sequence[str],
     empty: str = "null",
     genders: Sequence[str] = ("FEMALE", "MALE"),
+    faces: np.ndarray | int = 1,
 ) -> dict:
     """The reference notebook's bias scores of n faces.
 
-    `true`, `predicted` (n,) class names; `columns` (n, R) bool, the regions each face is kept for; `names` the R regions. With `empty`
-    "null" a share of nothing is NaN (not estimable) and so is every score that rests on it; with "zero" it is 0 as in the notebook.
+    `true`, `predicted` (n,) class names; `columns` (n, R) bool, the regions each face is kept for; `names` the R regions; `faces` (n,) how
+    many faces each row stands for. With `empty` "null" a share of nothing is NaN (not estimable) and so is every score that rests on it;
+    with "zero" it is 0 as in the notebook.
     Source: the notebook's sections *feature probabilities*, *feature specific bias scores*, *overall bias score*.
     """
     true, predicted = np.asarray(true), np.asarray(predicted)
-    hits, n = region_counts(true, true != predicted, columns, names)
+    hits, n = region_counts(true, true != predicted, columns, names, faces)
     hits, n = hits.reindex(columns=list(genders), fill_value=0), n.reindex(list(genders), fill_value=0)
     share = divide(hits.to_numpy(), n.to_numpy(), 0.0 if empty == "zero" else np.nan)
     gap = np.abs(share[:, 0] - share[:, 1])
     rounded = [[round(float(p), 3) for p in row] for row in share]
     scores = [round(abs(a - b), 3) for a, b in rounded]
-    odds = recall_gap(true, predicted, genders)
+    odds = recall_gap(true, predicted, genders, faces)
 
     def table(rows):
         return {name: dict(zip(genders, row, strict=True)) for name, row in zip(names, rows, strict=True)}
@@ -98,10 +102,12 @@ def notebook_scores(
     }
 
 # %% ../nbs/stages/11_fairness.ipynb #b59da095
-def confusion_counts(true: np.ndarray, predicted: np.ndarray, group: np.ndarray, classes: Sequence[str]) -> tuple[list[str], np.ndarray]:
+def confusion_counts(
+    true: np.ndarray, predicted: np.ndarray, group: np.ndarray, classes: Sequence[str], faces: np.ndarray | int = 1
+) -> tuple[list[str], np.ndarray]:
     """(levels of the group, counts (levels, classes, classes)): faces by group, true and predicted class.
 
-    `true`, `predicted`, `group` (n,) names. Raises ValueError for a class that is not among `classes`.
+    `true`, `predicted`, `group` (n,) names; `faces` (n,) how many faces each row stands for. Raises ValueError for a class that is not among `classes`.
 
     >>> confusion_counts(np.array(["F", "M"]), np.array(["F", "F"]), np.array(["a", "a"]), ["F", "M"])[1].tolist()
     [[[1, 0], [1, 0]]]
@@ -113,8 +119,12 @@ def confusion_counts(true: np.ndarray, predicted: np.ndarray, group: np.ndarray,
     except KeyError as error:
         raise ValueError(f"class {error} is not one of {', '.join(classes)}") from None
     counts = np.zeros((len(levels), len(classes), len(classes)), int)
-    np.add.at(counts, (g, t, p), 1)
+    np.add.at(counts, (g, t, p), faces)
     return levels.tolist(), counts
+
+
+def _f1(counts, positive):
+    return 2 * counts[..., positive, positive], counts[..., positive, :].sum(-1) + counts[..., positive].sum(-1)
 
 
 def rates(counts: np.ndarray, positive: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -126,14 +136,14 @@ def rates(counts: np.ndarray, positive: int = 0) -> dict[str, tuple[np.ndarray, 
     [8, 10]
     """
     counts = np.asarray(counts)
-    row, column, n = counts.sum(-1), counts.sum(-2), counts.sum((-1, -2))
+    row, column, n = counts[..., positive, :].sum(-1), counts[..., positive].sum(-1), counts.sum((-1, -2))
     hit = counts[..., positive, positive]
     return {
         "accuracy": (np.trace(counts, axis1=-2, axis2=-1), n),
-        "selection_rate": (column[..., positive], n),
-        "true_positive_rate": (hit, row[..., positive]),
-        "false_positive_rate": (column[..., positive] - hit, n - row[..., positive]),
-        "f1": (2 * hit, row[..., positive] + column[..., positive]),
+        "selection_rate": (column, n),
+        "true_positive_rate": (hit, row),
+        "false_positive_rate": (column - hit, n - row),
+        "f1": _f1(counts, positive),
     }
 
 
@@ -172,16 +182,18 @@ def fairness_metrics(levels: Sequence[str], counts: np.ndarray, classes: Sequenc
     """
     at = list(classes).index(positive)
     by = rates(counts, at)
-    drawn = bootstrap_counts(counts)
-    spread = {"f1": percentile_interval(divide(*rates(drawn, at)["f1"])), "balanced_accuracy": percentile_interval(balanced_accuracy(drawn))}
+    around, rng = {name: proportion_interval(*rate) for name, rate in by.items()}, np.random.default_rng(0)
+    around |= {"f1": np.empty((len(levels), 2)), "balanced_accuracy": np.empty((len(levels), 2))}
+    for g in range(len(levels)):  # one by one, for replicates of hundreds of groups are large
+        drawn = bootstrap_counts(counts[[g]], seed=rng)
+        around["f1"][g], around["balanced_accuracy"][g] = (percentile_interval(v)[0] for v in (divide(*_f1(drawn, at)), balanced_accuracy(drawn)))
     balanced, groups = balanced_accuracy(counts), dict[str, dict]()
     for g, level in enumerate(levels):
         n = int(counts[g].sum())
         groups[level] = {"n": n, "misclassified": n - int(np.trace(counts[g])), "small": n < SMALL}
         for name, (count, below) in by.items():
-            around = spread["f1"][g] if name == "f1" else proportion_interval(count[g], below[g])
-            groups[level][name] = {"value": float(divide(count[g], below[g])), "interval": around, "n": int(below[g])}
-        groups[level]["balanced_accuracy"] = {"value": balanced[g], "interval": spread["balanced_accuracy"][g], "n": n}
+            groups[level][name] = {"value": float(divide(count[g], below[g])), "interval": around[name][g], "n": int(below[g])}
+        groups[level]["balanced_accuracy"] = {"value": balanced[g], "interval": around["balanced_accuracy"][g], "n": n}
     metrics = _over_groups("demographic_parity", *by["selection_rate"], levels) | _over_groups("accuracy", *by["accuracy"], levels)
     metrics |= _over_groups("equal_opportunity", *by["true_positive_rate"], levels)
     metrics |= _equalized_odds(by, levels)
@@ -252,11 +264,20 @@ def groupings(gender: np.ndarray, race: np.ndarray, age: np.ndarray) -> dict[str
     return single | crossed
 
 
-def fairness(true: np.ndarray, predicted: np.ndarray, race: np.ndarray, age: np.ndarray, classes: Sequence[str], positive: str = "FEMALE") -> dict:
-    "`fairness_metrics` by each of `groupings` that has two groups or more; `true`, `predicted`, `race`, `age` are (n,)."
+def fairness(
+    true: np.ndarray,
+    predicted: np.ndarray,
+    race: np.ndarray,
+    age: np.ndarray,
+    classes: Sequence[str],
+    positive: str = "FEMALE",
+    faces: np.ndarray | int = 1,
+) -> dict:
+    """`fairness_metrics` by each of `groupings` that has two groups or more; `true`, `predicted`, `race`, `age` are (n,), each row stands for `faces`
+    faces."""
     out = {}
     for name, group in groupings(true, race, age).items():
-        levels, counts = confusion_counts(true, predicted, group, classes)
+        levels, counts = confusion_counts(true, predicted, group, classes, faces)
         if len(levels) > 1:
             out[f"by_{name}"] = fairness_metrics(levels, counts, classes, positive)
     return out

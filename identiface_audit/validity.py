@@ -22,10 +22,10 @@ from .attention import region_attention, top_region
 from .classifiers import KerasClassifier
 from .evidence import difference_interval, proportion_interval, region_evidence
 from .fairness import divide, notebook_scores
-from .findings import region_findings
+from .findings import region_findings, region_tally
 from .occlusion import lead, occlude, region_masks
 from .planted import FacePool, Suite, draw_pool, fresh_copy, small_network, train
-from .regional_gap import deciding_region, gap_share, misleading_region, regional_gap
+from .regional_gap import deciding_region, gap_counts, gap_share, misleading_region, regional_gap
 from .regions import REGION_SETS
 from .saliency import class_activation_maps
 from .settings import Settings
@@ -69,7 +69,7 @@ def audit_suite(
         placed = place(class_activation_maps(classifier, pictures, y, method), pool.landmarks, regions, settings, *pictures.shape[1:3])
         looked = region_attention(placed["heatmaps"], masks)
         rest = {"attention": looked, "lead": lead(logits, y), "lead_drop": hidden["lead_drop"], "predicted_without": classes[hidden["predicted"]]}
-        found = region_findings(true, predicted, there, placed["columns"], names, **rest, replicates=400)
+        found = region_findings(region_tally(true, predicted, there, placed["columns"], **rest), names, replicates=400)
         order = sorted(names, key=lambda r: np.nan_to_num(found["regions"][r]["p_value"], nan=1.0))
         shown = biased_regions(found["regions"], {})
         kept = np.where(placed["columns"][:, planted], planted, -1)
@@ -100,7 +100,7 @@ def null_alarms(outcomes: Sequence[dict], n_audits: int, seed: int = 0) -> pd.Da
         member = np.stack([group == g for g in ("FEMALE", "MALE")])
         hits = np.array([[(m & wrong & o["columns"][:, r]).sum() for m in member] for r in range(len(names))])
         maps = region_evidence(hits, (member & wrong).sum(1), names, ["FEMALE", "MALE"])
-        gap = regional_gap(group, wrong, o["without"], o["misled_by"], every, replicates=100)
+        gap = regional_gap(gap_counts(group, wrong, o["without"], o["misled_by"]), every, replicates=100)
         share = np.abs(np.subtract(*divide(hits, (member & wrong).sum(1)).T))
         said = {
             VERDICT: biased_regions(maps, gap),

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from identiface_audit.attention import agreement, region_attention
+from identiface_audit.attention import agreement, region_attention, top_pairs
 from identiface_audit.evidence import bootstrap_counts, percentile_interval
-from identiface_audit.regional_gap import contributions, gap_share, misleading_region, regional_gap
+from identiface_audit.regional_gap import Fill, contributions, gap_counts, gap_share, misleading_region, regional_gap
 
 # right-right, right-wrong, wrong-right, wrong-wrong of women and men
 SCENES = {
@@ -54,7 +54,7 @@ def test_pieces_add_up_to_the_recall_gap():
     predicted, lead = answers(group, wrong)
     by = misleading_region(drop, lead, group, predicted)
     assert (by[:30] == 2).all() and (by[~wrong] == -1).all()
-    found = regional_gap(group, wrong, rng.random((400, 5)) < 0.3, by, list("abcde"), replicates=200)
+    found = regional_gap(gap_counts(group, wrong, rng.random((400, 5)) < 0.3, by), list("abcde"), replicates=200)
     total = sum(v["misled"]["difference"]["value"] for v in found.values())
     nobody = [(wrong & (by < 0))[group == g].mean() for g in ("FEMALE", "MALE")]
     recall = [1 - wrong[group == g].mean() for g in ("FEMALE", "MALE")]
@@ -69,7 +69,7 @@ def test_pieces_add_up_to_the_recall_gap():
 def test_rescued_and_broken_give_gap_without():
     rng, group, _ = faces(4)
     wrong, without = rng.random(400) < 0.3, rng.random((400, 1)) < 0.2
-    found = regional_gap(group, wrong, without, np.full(400, -1), ["a"], replicates=50)["a"]
+    found = regional_gap(gap_counts(group, wrong, without, np.full(400, -1)), ["a"], replicates=50)["a"]
     direct = [without[group == g].mean() for g in ("FEMALE", "MALE")]
     assert found["gap_without"] == pytest.approx(abs(direct[0] - direct[1]))
     saved = found["rescued"]["FEMALE"]
@@ -80,12 +80,12 @@ def test_what_the_fill_says_is_taken_off():
     _, group, drop = faces(5)
     predicted, lead = answers(group, np.arange(400) < 30)
     pull = np.where(group == "FEMALE", 5.0, -5.0)[:, None]
-    plain, pulled = (contributions(d, group, predicted) for d in (drop, drop + pull))
+    plain, pulled = (contributions(d, group, Fill.of(d, lead, group, predicted)) for d in (drop, drop + pull))
     assert np.allclose(plain, pulled, atol=1e-4)
     by, again = (misleading_region(d, lead, group, predicted) for d in (drop, drop + pull))
     assert (by == again).all() and (by[:30] == 2).all()
     drop[7] = np.nan
-    assert misleading_region(drop, lead, group, predicted)[7] == -1 and np.isnan(contributions(drop, group, predicted)[7]).all()
+    assert misleading_region(drop, lead, group, predicted)[7] == -1 and np.isnan(contributions(drop, group, Fill.of(drop, lead, group, predicted))[7]).all()
 
 
 def test_lukewarm_mistakes_are_nobodys():
@@ -96,7 +96,7 @@ def test_lukewarm_mistakes_are_nobodys():
 
 
 def test_empty_group_is_nan():
-    found = regional_gap(np.array(["MALE"] * 5), np.ones(5, bool), np.zeros((5, 1), bool), np.zeros(5, int), ["a"], replicates=20)["a"]
+    found = regional_gap(gap_counts(np.array(["MALE"] * 5), np.ones(5, bool), np.zeros((5, 1), bool), np.zeros(5, int)), ["a"], replicates=20)["a"]
     assert np.isnan(found["gap_share"]["value"]) and np.isnan(found["misled"]["p_holm"]) and found["rescued"]["FEMALE"]["denominator"] == 0
 
 
@@ -115,10 +115,10 @@ def test_agreement_covers():
     for _ in range(400):
         a = rng.integers(0, 5, 200)
         b = np.where(rng.random(200) < 0.5, a, rng.integers(0, 5, 200))
-        low, high = agreement(a, b, 5)["interval"]
+        low, high = agreement(top_pairs(a, b, 5))["interval"]
         covered.append(low <= 0.6 <= high)
     assert 0.92 <= np.mean(covered) <= 0.99
-    assert agreement(np.array([-1]), np.array([2]), 5)["n"] == 0
+    assert agreement(top_pairs(np.array([-1]), np.array([2]), 5))["n"] == 0
 
 
 def test_bootstrap_is_paired():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from identiface_audit.evidence import faces_needed
-from identiface_audit.findings import region_findings
+from identiface_audit.findings import region_findings, region_tally
 from identiface_audit.slices import error_slices
 from identiface_audit.verdict import biased_regions, shown, strength
 
@@ -33,7 +33,7 @@ def faces(seed, misled, n=300):
 def findings(seed, misled, **changes):
     f, columns = faces(seed, misled)
     rest = {"attention": np.random.default_rng(seed).random((600, 5)), "lead": f["lead"], "lead_drop": f["drop"], "predicted_without": f["without"]}
-    return region_findings(f["true"], f["predicted"], np.ones(600, bool), columns, NAMES, **(rest | changes), replicates=200)
+    return region_findings(region_tally(f["true"], f["predicted"], np.ones(600, bool), columns, **(rest | changes)), NAMES, replicates=200)
 
 
 def test_planted_region_is_first_and_the_only_one():
@@ -61,10 +61,10 @@ def test_maps_alone_decide_only_where_nothing_was_hidden():
     wrong = f["true"] != f["predicted"]
     columns[wrong & (f["true"] == "FEMALE"), 2] = True
     there = np.ones(600, bool)
-    alone = region_findings(f["true"], f["predicted"], there, columns, NAMES, replicates=200)
+    alone = region_findings(region_tally(f["true"], f["predicted"], there, columns), NAMES, replicates=200)
     assert alone["regional_gap"] == {} and alone["verdict"]["biased_regions"] == ["nose"]
     hidden = {"lead": f["lead"], "lead_drop": f["drop"], "predicted_without": f["without"]}
-    both = region_findings(f["true"], f["predicted"], there, columns, NAMES, **hidden, replicates=200)
+    both = region_findings(region_tally(f["true"], f["predicted"], there, columns, **hidden), NAMES, replicates=200)
     assert both["verdict"]["biased_regions"] == []
     assert any("nose" in line.lower() and "not yet a cause" in line for line in both["verdict"]["sentences"])
     assert alone["verdict"]["rests_on"] != both["verdict"]["rests_on"]
