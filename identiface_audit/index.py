@@ -66,6 +66,14 @@ def write_index(store: Store) -> None:
     index.cut(n)
 
 # %% ../nbs/stages/16_index.ipynb #49214524
+def _through(table, codes):
+    "`table[codes]` piece by piece: NumPy makes indices of eight bytes. -1 finds the last entry."
+    out = np.empty(len(codes), table.dtype)
+    for i in range(0, len(codes), _ROWS):
+        out[i : i + _ROWS] = table[codes[i : i + _ROWS]]
+    return out
+
+
 class FaceIndex:
     """What the faces of a finished audit are filtered and counted by; `index[name]` is a column (n,), read when it is first asked for.
 
@@ -100,10 +108,10 @@ class FaceIndex:
             return self["faces_found"] > 0
         if name == "wrong":
             true, predicted = self["true_gender"], self["predicted_gender"]
-            return true.codes != true.categories.get_indexer(predicted.categories)[predicted.codes]
+            return true.codes != _through(true.categories.get_indexer(predicted.categories).astype(true.codes.dtype), predicted.codes)
         if name == "age_band":
-            band = np.searchsorted(list(AGE_BANDS.values()), self["age"], side="right").clip(max=len(AGE_BANDS) - 1)
-            return pd.Categorical.from_codes(np.where(self["age"] < 0, len(AGE_BANDS), band).astype(np.int8), [*AGE_BANDS, "unknown"])
+            band = np.searchsorted(list(AGE_BANDS.values()), np.arange(self["age"].max(initial=0) + 1), side="right")
+            return pd.Categorical.from_codes(_through(np.append(band, len(AGE_BANDS)).astype(np.int8), self["age"]), [*AGE_BANDS, "unknown"])
         parts = (self._store.read(i, [name]) if self._tables is None else self._tables[i] for i in range(self._files))
         columns = [part[name].combine_chunks() for part in parts]
         if name not in _LABELS:

@@ -27,7 +27,7 @@ from .predictions_viewer import PredictionsViewer
 from .regions_viewer import RegionsViewer
 from .saliency_viewer import SaliencyViewer
 from .validity_viewer import ValidityViewer
-from .viewer import Border, Choice, Viewer, controls, light_table, linked_grid, side_by_side
+from .viewer import Border, Choice, Viewer, controls, linked_grid, side_by_side
 
 # %% ../../nbs/widgets/11_app.ipynb #8a2b04e5
 def _field(label, value="", hint="", width="98%"):
@@ -171,7 +171,7 @@ class AuditApp(w.VBox):
             self.run = RunPanel(self.border, self.use, self._folder, str(self._model or ""))
             self.children = [w.HTML("<b>No audit is open.</b> Choose faces and a model."), self.border.message, self.run]
             return
-        self.choice = Choice(light_table(self.audit))
+        self.choice = Choice(self.audit.index)
         self.grid = linked_grid(self.audit, self.choice, self._faces)
         self.shown = w.HTML()
         self.everything = self.border.button("Show all", self._all, tooltip="Take filter and clicked number away")
