@@ -51,7 +51,9 @@ def _built(store: Store) -> Iterator[tuple[pa.Table, dict]]:
     with ThreadPoolExecutor(_THREADS) as threads:
         while some := list(itertools.islice(numbers, max(1, _ROWS // max(1, len(first))))):
             tables = list(threads.map(lambda i: _few(store.read(i, names)), some))
-            yield pa.concat_tables(tables, promote_options="default"), {"rows": [len(t) for t in tables], "columns": first.column_names}
+            table = pa.concat_tables(tables, promote_options="default")
+            codes = {n: c.combine_chunks().dictionary_encode() if n in _LABELS else c for n, c in zip(table.column_names, table.columns, strict=True)}
+            yield pa.table(codes), {"rows": [len(t) for t in tables], "columns": first.column_names}
 
 
 def _index_store(store):
@@ -89,7 +91,7 @@ class FaceIndex:
         if not metas or n_faces not in (None, sum(sum(m["rows"]) for m in metas)):
             self._tables, metas = [], []
             for table, meta in _built(store):
-                self._tables.append(pa.table({n: c.dictionary_encode() if n in _LABELS else c for n, c in zip(table.column_names, table.columns, strict=True)}))
+                self._tables.append(table)
                 metas.append(meta)
         self.shard_rows = np.concatenate([np.array(m["rows"], int) for m in metas])
         self.columns = list(metas[0]["columns"])
@@ -113,10 +115,9 @@ class FaceIndex:
             band = np.searchsorted(list(AGE_BANDS.values()), np.arange(self["age"].max(initial=0) + 1), side="right")
             return pd.Categorical.from_codes(_through(np.append(band, len(AGE_BANDS)).astype(np.int8), self["age"]), [*AGE_BANDS, "unknown"])
         parts = (self._store.read(i, [name]) if self._tables is None else self._tables[i] for i in range(self._files))
-        columns = [part[name].combine_chunks() for part in parts]
+        columns = [chunk for part in parts for chunk in part[name].chunks]
         if name not in _LABELS:
             return np.concatenate([c.to_numpy(zero_copy_only=False) for c in columns])
-        columns = [c.dictionary_encode() for c in columns]
         names = pd.Index(sorted({v for c in columns for v in c.dictionary.to_pylist()}), dtype=object)
         kind = np.min_scalar_type(-max(1, len(names)))
         codes = [names.get_indexer(c.dictionary.to_pylist()).astype(kind)[c.indices.to_numpy()] for c in columns]

@@ -147,11 +147,11 @@ class LiveViewer(Viewer):
         self._place(chunks[0], self.now)
         if len(chunks) > 1:
             work = self._turn, self.now, chunks[1:]
-            threading.Thread(target=self.guard(self._rest), args=work, daemon=True).start()
+            threading.Thread(target=self.guard(self._rest), args=work).start()
 
     def _rest(self, turn, settings, chunks):
         for rows in chunks:
-            if turn != self._turn:
+            if turn != self._turn or not threading.main_thread().is_alive():
                 return
             columns = self._live(rows).columns(settings)
             if turn != self._turn:

@@ -27,6 +27,15 @@ OUTCOMES = ("all", "misclassified", "recognised")
 QUALITIES = ("all", "with landmarks", "without landmarks", "several faces", "copies", "empty map")
 
 
+class _Replaced(t.Any):
+    "A trait that is not compared with what it was: both may be millions of numbers."
+
+    def set(self, obj, value):
+        old = obj._trait_values.get(self.name)
+        obj._trait_values[self.name] = value
+        obj._notify_trait(self.name, old, value)
+
+
 class Choice(t.HasTraits):
     """Which faces are shown and selected, for all viewers of one audit, whose `index` says what they are filtered by.
 
@@ -37,7 +46,7 @@ class Choice(t.HasTraits):
     filter = t.Dict()
     behind = t.Tuple(default_value=("", None))
     selected = t.List(t.Int())
-    rows = t.Any()
+    rows = _Replaced()
 
     def __init__(self, index: FaceIndex):
         self.index = index
