@@ -9,7 +9,11 @@ __all__ = ['write_csv', 'model_card', 'write_card']
 
 # %% ../nbs/views/02_exports.ipynb #1964f1a2
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from . import __version__
 from .audit import Audit
@@ -21,16 +25,34 @@ from .tables import around, number
 _LARGE = ("cam", "heatmap", "landmarks", "activation_boxes", "landmark_boxes", "frame", "attention")
 
 
-def write_csv(audit: Audit, path: str | Path) -> Path:
-    "One row a face: labels, scores, regions; without maps, landmarks and boxes. Cells that a spreadsheet would run as a formula begin with an apostrophe."
-    table = audit.faces([n for n in audit.column_names if n not in _LARGE and not n.startswith("occlusion_")])
-    if "regions" in table:
-        table["regions"] = table["regions"].map(" ".join)
-    for name in table.select_dtypes(["object", "string"]):
-        table[name] = table[name].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t" and v else v)
-    path = Path(path)
-    with whole_file(path) as part:
-        table.to_csv(part, index=False)
+_PIECE = 10_000  # rows
+
+
+def _pieces(audit, columns, rows) -> Iterator[pd.DataFrame]:
+    "The columns of all faces, a shard at a time, or of `rows`."
+    if rows is None:
+        tables = (audit.store.read(i, columns) for i in range(len(audit.index.shard_rows)))
+    else:
+        tables = (audit.take(np.asarray(rows[i : i + _PIECE]), columns) for i in range(0, len(rows), _PIECE))
+    for table in tables:
+        piece = table.to_pandas(integer_object_nulls=True)  # an age is a whole number, whatever is missing beside it
+        if "regions" in piece:
+            piece["regions"] = piece["regions"].map(" ".join)
+        for name in piece.select_dtypes(["object", "string"]):
+            piece[name] = piece[name].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t" and v else v)
+        yield piece
+
+
+def write_csv(audit: Audit, path: str | Path, rows: Sequence[int] | None = None, named: bool = True) -> Path:
+    """One row a face, or of `rows` each: labels, scores, regions; without maps, landmarks and boxes. Unless `named`, nothing tells whose face it is.
+
+    Cells that a spreadsheet would run as a formula begin with an apostrophe. Written piece by piece, so that any number of faces fits in memory.
+    """
+    hidden = _LARGE if named else (*_LARGE, "image_path", "sha256", "duplicate_of")
+    path, columns = Path(path), [n for n in audit.column_names if n not in hidden and not n.startswith("occlusion_")]
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        for i, piece in enumerate(_pieces(audit, columns, rows)):
+            piece.to_csv(file, index=False, header=i == 0)
     return path
 
 # %% ../nbs/views/02_exports.ipynb #1d94af42

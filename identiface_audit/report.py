@@ -22,6 +22,7 @@ from .audit import Audit
 from .errors import FacesError
 from .framing import frame_picture
 from .images import decode, fit, read_bytes
+from .shards import array_of
 from .store import whole_file
 from .tables import around, attention_table, gap_table, group_table, metric_table, number, slice_table
 
@@ -94,26 +95,32 @@ def _tables(audit):
     return [(title, table) for title, table in parts if len(table)]
 
 # %% ../nbs/views/01_report.ipynb #9b1a340a
+_TRIED = 2000  # faces that are looked for; where all of so many are gone, the others are too
+
+
 def example_faces(audit: Audit, n: int = 10) -> tuple[list[np.ndarray], list[str], np.ndarray, list[list[dict]]]:
     """The first `n` misclassified faces that can still be read: (pictures at the model's input size, titles, heatmaps, boxes).
 
     Boxes are activation boxes with the region they were kept for.
     """
-    faces = audit.faces(["image_path", "true_gender", "predicted_gender", "activation_boxes", "frame"])
-    wrong = np.flatnonzero((faces["true_gender"] != faces["predicted_gender"]).to_numpy())
-    heat, shape = audit.array("heatmap"), tuple(audit.summary["model"]["input_shape"])
+    wrong, shape = np.flatnonzero(audit.index["wrong"])[:_TRIED], tuple(audit.summary["model"]["input_shape"])
     pictures, rows = [], []
-    for row in wrong:
+    for some in np.split(wrong, range(4 * n, len(wrong), 4 * n)):
+        for row, face in zip(some, audit.take(some, ["image_path", "frame"]).to_pylist(), strict=True):
+            if len(rows) == n:
+                break
+            try:
+                path = Path(audit.summary["faces_folder"]) / face["image_path"]
+                pictures.append(fit(frame_picture(decode(read_bytes(path)), np.array(face["frame"])), shape))
+                rows.append(row)
+            except FacesError:
+                continue
         if len(rows) == n:
             break
-        try:
-            path = Path(audit.summary["faces_folder"]) / faces["image_path"][row]
-            pictures.append(fit(frame_picture(decode(read_bytes(path)), faces["frame"][row]), shape))
-            rows.append(row)
-        except FacesError:
-            continue
-    titles = [f"{faces['true_gender'][r]} taken for {faces['predicted_gender'][r]}" for r in rows]
-    return pictures, titles, heat[rows], [list(faces["activation_boxes"][r]) for r in rows]
+    faces = audit.take(rows, ["true_gender", "predicted_gender", "heatmap", "activation_boxes"])
+    kept = faces.drop_columns("heatmap").to_pydict()
+    titles = [f"{true} taken for {predicted}" for true, predicted in zip(kept["true_gender"], kept["predicted_gender"], strict=True)]
+    return pictures, titles, array_of(faces, "heatmap", shape[:2]), kept["activation_boxes"]
 
 
 def _picture(figure, alt):
@@ -163,11 +170,11 @@ def _living_grid(audit, most=200):
     from identiface_audit.widgets.grid import FaceGrid, read_static
     from identiface_audit.widgets.pages import FacePages
 
-    genders = audit.faces(["true_gender", "predicted_gender"])
-    wrong = (genders["true_gender"] != genders["predicted_gender"]).to_numpy()
-    mixed = np.random.default_rng(0).permutation(len(wrong))
-    rows = np.sort(mixed[np.argsort(~wrong[mixed], kind="stable")][:most])
-    rows = np.concatenate([rows[wrong[rows]], rows[~wrong[rows]]])
+    wrong, draw = audit.index["wrong"], np.random.default_rng(0).choice
+    mistakes, others = np.flatnonzero(wrong), np.flatnonzero(~wrong)
+    rows = np.sort(draw(mistakes, min(most, len(mistakes)), replace=False, shuffle=False))
+    more = draw(others, min(most - len(rows), len(others)), replace=False, shuffle=False)
+    rows = np.concatenate([rows, np.sort(more)])
     message, buffers = FacePages(audit, "show").answer(rows, 96, map_side=48)
     if not any(face["length"] for face in message["faces"]):
         return ""
@@ -175,7 +182,7 @@ def _living_grid(audit, most=200):
     grid = FaceGrid(audit, rows[:0])
     names = "selected active layers opacity threshold colormap cell height label empty lut_names colours input_shape toolbar".split()
     state = {name: getattr(grid, name) for name in names} | {"order": text(np.arange(len(rows), dtype="<i4").tobytes()), "luts": text(grid.luts), "poster": None}
-    state["notice"] = f"{int(wrong[rows].sum()):,} of {wrong.sum():,} misclassified, {int((~wrong[rows]).sum()):,} of {(~wrong).sum():,} recognised"
+    state["notice"] = f"{len(rows) - len(more):,} of {len(mistakes):,} misclassified, {len(more):,} of {len(others):,} recognised"
     data = {"state": state, "faces": message["faces"], "shape": list(message["shape"]), "points": message["points"], "buffers": [text(b) for b in buffers]}
     safe = json.dumps(data).replace("<", "\\u003c")  # no </script> in it
     style = read_static("theme.css") + read_static("grid.css")
@@ -192,10 +199,10 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     """
     path = Path(path) if path else audit.folder / "report.html"
     s, blocks = audit.summary, []
-    faces = audit.faces(["true_gender", "predicted_gender"])
+    true, predicted = audit.index["true_gender"], audit.index["predicted_gender"]
     names = s["model"]["class_names"]
     figures = [
-        ("Confusion matrix", plots.confusion_matrix(faces["true_gender"], faces["predicted_gender"], names)),
+        ("Confusion matrix", plots.confusion_matrix(true, predicted, names)),
         ("Where the model looks when it errs", plots.region_shares(s["regions"])),
     ]
     if s["regional_gap"]:

@@ -194,7 +194,7 @@ function render({ model, el, signal }) {
   let rows = integers(model.get("order")), start = 0, total = 0, look = {}, chosen = new Set(model.get("selected"));
   let columns = 1, side = 96, first = 0, version = 0, at = 0, anchor = null, serial = 0, waiting = null, answered = false, timer = 0;
   const faces = new Map(), cells = new Map(), spare = [];
-  let wanted = null; // the face, of all, that the next section is asked for
+  let goal = null; // the face, of all, that the next section is asked for
   const count = () => ([start, total] = [model.get("start") || 0, Math.max(rows.length, model.get("total") || 0)]);
   let place = null; // face row -> position, made when needed
   const positionOf = row => (place ??= new Map(Array.from(rows, (r, i) => [r, i]))).get(row);
@@ -401,7 +401,7 @@ function render({ model, el, signal }) {
     if (!rows.length) return;
     const face = Math.max(0, Math.min(total - 1, start + position));
     if (face < start || face >= start + rows.length) {
-      wanted = face;
+      goal = face;
       return model.send({ type: "section", position: face });
     }
     const before = cells.get(at);
@@ -558,8 +558,8 @@ function render({ model, el, signal }) {
       count();
       at = 0, (anchor = null), (first = 0);
       list.scrollTop = 0;
-      const position = wanted === null ? -1 : wanted - start;
-      wanted = null;
+      const position = goal === null ? -1 : goal - start;
+      goal = null;
       if (rows[position] !== undefined) at = position;
       measure(), tell();
       if (rows[position] !== undefined) return go(at);

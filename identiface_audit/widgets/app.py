@@ -21,7 +21,7 @@ from ..settings import PRESETS
 from ..store import Store
 from .bias_viewer import BiasViewer
 from .faces_viewer import FacesViewer
-from .grid import show_with_picture, still_picture
+from .grid import SECTION, show_with_picture, still_picture
 from .job import Job
 from .predictions_viewer import PredictionsViewer
 from .regions_viewer import RegionsViewer
@@ -135,16 +135,20 @@ class ExportPanel(w.VBox):
         self.link.value = download(path, "text/html")
 
     def csv(self) -> None:
-        "Write the faces that are selected, or else those that are shown."
-        audit, rows = self._audit, self._choice.selected or self._choice.rows
-        plain = [n for n in audit.column_names if n not in ("cam", "heatmap", "landmarks", "activation_boxes", "landmark_boxes", "occlusion_drop")]
-        hidden = () if self._show_faces else ("image_path", "sha256", "duplicate_of")
-        table = audit.take(rows, [n for n in plain if n not in hidden]).to_pandas()
-        if "regions" in table:
-            table["regions"] = table["regions"].map(" ".join)
-        path = audit.folder / "faces.csv"
-        table.to_csv(path, index=False)
-        self.link.value = f"{len(table):,} faces: {download(path, 'text/csv')}"
+        "Write the faces that are selected, or else those that are shown; very many of them in a thread."
+        rows = self._choice.selected or self._choice.rows
+        if len(rows) <= SECTION:
+            return self._csv(rows)
+        self.link.value = f"Writing {len(rows):,} faces …"
+        threading.Thread(target=self._border.guard(self._csv), args=(rows,), daemon=True).start()
+
+    def _csv(self, rows):
+        from identiface_audit.exports import write_csv
+
+        everyone = isinstance(rows, range)  # shard by shard
+        path = write_csv(self._audit, self._audit.folder / "faces.csv", None if everyone else rows, self._show_faces)
+        self.link.value = f"{len(rows):,} faces: {download(path, 'text/csv')}"
+
 
 # %% ../../nbs/widgets/11_app.ipynb #5a614e34
 VIEWERS = (FacesViewer, PredictionsViewer, SaliencyViewer, RegionsViewer, BiasViewer, ValidityViewer)
