@@ -29,12 +29,10 @@ _PIECE = 10_000  # rows
 
 
 def _pieces(audit, columns, rows) -> Iterator[pd.DataFrame]:
-    "The columns of all faces, a shard at a time, or of `rows`."
-    if rows is None:
-        tables = (audit.store.read(i, columns) for i in range(len(audit.index.shard_rows)))
-    else:
-        tables = (audit.take(np.asarray(rows[i : i + _PIECE]), columns) for i in range(0, len(rows), _PIECE))
-    for table in tables:
+    "The columns of all faces, or of `rows`."
+    rows = range(audit.summary["n_faces"]) if rows is None else rows
+    for i in range(0, len(rows), _PIECE):
+        table = audit.take(np.asarray(rows[i : i + _PIECE]), columns)
         piece = table.to_pandas(integer_object_nulls=True)  # an age is a whole number, whatever is missing beside it
         if "regions" in piece:
             piece["regions"] = piece["regions"].map(" ".join)

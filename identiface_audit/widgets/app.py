@@ -145,8 +145,7 @@ class ExportPanel(w.VBox):
     def _csv(self, rows):
         from identiface_audit.exports import write_csv
 
-        everyone = isinstance(rows, range)  # shard by shard
-        path = write_csv(self._audit, self._audit.folder / "faces.csv", None if everyone else rows, self._show_faces)
+        path = write_csv(self._audit, self._audit.folder / "faces.csv", rows, self._show_faces)
         self.link.value = f"{len(rows):,} faces: {download(path, 'text/csv')}"
 
 
