@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from . import __version__
 from .audit import Audit
@@ -36,7 +37,7 @@ def _pieces(audit, columns, rows) -> Iterator[pd.DataFrame]:
         piece = table.to_pandas(integer_object_nulls=True)  # an age is a whole number, whatever is missing beside it
         if "regions" in piece:
             piece["regions"] = piece["regions"].map(" ".join)
-        for name in piece.select_dtypes(["object", "string"]):
+        for name in (field.name for field in table.schema if pa.types.is_string(field.type)):
             piece[name] = piece[name].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t" and v else v)
         yield piece
 

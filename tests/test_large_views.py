@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -183,8 +184,10 @@ def test_live_thresholds_place_a_sample_and_say_so(large, monkeypatch):
     monkeypatch.setattr(live, "MOST", 300)
     monkeypatch.setattr(live, "CHUNK", 250)
     monkeypatch.setattr(live, "_FIRST", 100)
-    monkeypatch.setattr(live.threading.Thread, "start", lambda self: self.run())  # what follows, at once
     viewer = RegionsViewer(large)
+    end = time.monotonic() + 60
+    while "follow" in viewer.state.value and time.monotonic() < end:
+        time.sleep(0.05)
     whole = int((large.index["wrong"] & large.index["seen"]).sum())
     assert viewer.state.value == f"300 of {whole:,} misclassified faces with landmarks, drawn at random"
     counts = viewer.table.rows[0]["p_FEMALE"]["counts"]
