@@ -21,7 +21,7 @@ import ipywidgets as w
 
 from ..evidence import adjust, difference_interval, fisher_p, proportion_interval
 from ..store import Store
-from .table import Table, column, share
+from .table import Table, column, count, share
 
 # %% ../../nbs/widgets/12_dashboard.ipynb #8731c0a0
 _DEEP = 3  # folders below the one that is named
@@ -59,7 +59,7 @@ def overview(summaries: dict[str, dict]) -> Table:
     rows = []
     for name, s in summaries.items():
         named = [r.replace("_", " ") for r in s["verdict"]["biased_regions"]]
-        row = {"audit": name, "model": s["model"]["file"], "faces": s["n_faces"], "wrong": s["n_misclassified"]}
+        row = {"audit": name, "model": s["model"]["file"], "faces": count(s["n_faces"], False), "wrong": count(s["n_misclassified"], False)}
         row |= {g: _rate(s["groups"][g]) for g in groups if g in s["groups"]}
         rows.append(row | {"gap": share(s["notebook"]["equalized_odds_score"]), "named": ", ".join(named) or "none"})
     return Table(columns, rows, "Audits", empty="There is no finished audit here.")
