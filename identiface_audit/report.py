@@ -24,7 +24,7 @@ from .framing import frame_picture
 from .images import decode, fit, read_bytes
 from .shards import array_of
 from .store import whole_file
-from .tables import around, attention_table, gap_table, group_table, metric_table, number, slice_table
+from .tables import around, attention_table, gap_table, group_table, grouping, metric_table, number, slice_table
 
 # %% ../nbs/views/01_report.ipynb #a262771d
 def sentences(summary: dict) -> list[str]:
@@ -83,7 +83,7 @@ def _tables(audit):
         ("Where the model looks when it errs", region_table(s)),
         ("What hiding each region does", gap_table(s["regional_gap"])),
         ("Mass of the map by area (1: as an even map)", attention_table(s["attention"])),
-        *((f"Rates by {by.removeprefix('by_').replace('_', ' ')}", group_table(s["fairness"], by)) for by in s["fairness"]),
+        *((f"Rates by {grouping(by)}", group_table(s["fairness"], by)) for by in s["fairness"]),
         ("Fairness metrics (positive class FEMALE)", metric_table(s["fairness"])),
         ("Where mistakes gather, counted on faces that the search did not see", slice_table(s["slices"])),
         ("How far faces got", pd.DataFrame(s["coverage"]).T),
@@ -135,7 +135,12 @@ _STYLE = """
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } img { max-width: 100%; background: #fff; border-radius: 6px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; } caption { text-align: left; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: right; } tbody th { text-align: left; font-weight: 500; }
-.note { opacity: .75; font-size: .9rem; } @media print { body { margin: 0; max-width: none; } .idf-live { display: none; } .scroll { overflow: visible; } table { font-size: .7rem; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
+.note { opacity: .75; font-size: .9rem; } @page { margin: 14mm; }
+@media print {
+  :root { color-scheme: light; } body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt; } .idf-live { display: none; } .scroll { overflow: visible; }
+  h2 { break-after: avoid; margin: 1.2rem 0 .4rem; } img { max-height: 7.5cm; } img, tr, .short { break-inside: avoid; }
+  table { font-size: 7pt; } th, td { padding: .12rem .3rem; }
+}
 """
 
 # %% ../nbs/views/01_report.ipynb #416f0888
@@ -219,7 +224,7 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     if show_faces:
         blocks.append(_living_grid(audit))
     for title, table in _tables(audit):
-        blocks.append(f'<h2>{html.escape(title)}</h2><div class="scroll">{table.to_html(border=0, escape=True)}</div>')
+        blocks.append(f'<h2>{html.escape(title)}</h2><div class="scroll{" short" if len(table) < 13 else ""}">{table.to_html(border=0, escape=True, index_names=False)}</div>')
     words = "".join(f"<li>{html.escape(line)}</li>" for line in sentences(s))
     title = f"Audit of {s['model']['file']}"
     note = (
