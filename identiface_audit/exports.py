@@ -9,7 +9,7 @@ __all__ = ['write_csv', 'model_card', 'write_card']
 
 # %% ../nbs/views/02_exports.ipynb #1964f1a2
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +42,22 @@ def _pieces(audit, columns, rows) -> Iterator[pd.DataFrame]:
         yield piece
 
 
-def write_csv(audit: Audit, path: str | Path, rows: Sequence[int] | None = None, named: bool = True) -> Path:
+def write_csv(
+    audit: Audit, path: str | Path, rows: Sequence[int] | None = None, named: bool = True, progress: Callable[[int], None] = lambda done: None
+) -> Path:
     """One row a face, or of `rows` each: labels, scores, regions; without maps, landmarks and boxes. Unless `named`, nothing tells whose face it is.
 
-    Cells that a spreadsheet would run as a formula begin with an apostrophe. Written piece by piece, so that any number of faces fits in memory.
+    Cells that a spreadsheet would run as a formula begin with an apostrophe. Written piece by piece, so that any number of faces fits in memory;
+    `progress` is called with how many are written and may raise to stop, which leaves no file.
     """
     hidden = _LARGE if named else (*_LARGE, "image_path", "sha256", "duplicate_of")
     path, columns = Path(path), [n for n in audit.column_names if n not in hidden and not n.startswith("occlusion_")]
     with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
-        for i, piece in enumerate(_pieces(audit, columns, rows)):
-            piece.to_csv(file, index=False, header=i == 0)
+        done = 0
+        for piece in _pieces(audit, columns, rows):
+            piece.to_csv(file, index=False, header=not done)
+            done += len(piece)
+            progress(done)
     return path
 
 # %% ../nbs/views/02_exports.ipynb #1d94af42

@@ -139,7 +139,7 @@ th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: righ
 @media print {
   :root { color-scheme: light; } body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt; } .idf-live { display: none; } .scroll { overflow: visible; }
   h2 { break-after: avoid; margin: 1.2rem 0 .4rem; } img { max-height: 7.5cm; } img, tr, .short { break-inside: avoid; }
-  table { font-size: 7pt; } th, td { padding: .12rem .3rem; }
+  .note { font-size: .9em; } table { font-size: 7pt; } th, td { padding: .12rem .3rem; }
 }
 """
 

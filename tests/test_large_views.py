@@ -211,6 +211,33 @@ def test_a_table_of_faces_is_written_piece_by_piece(large, rows, tmp_path, monke
     assert few["race"].fillna("").tolist() == rows["race"][some].fillna("").tolist() and not {"image_path", "sha256"} & set(few)
 
 
+def test_a_long_table_is_written_in_a_thread_and_can_be_stopped(large, tmp_path, monkeypatch):
+    import identiface_audit.exports as exports
+    import identiface_audit.widgets.app as app_module
+
+    shutil.copytree(large.folder, tmp_path / "a")
+    monkeypatch.setattr(app_module, "SECTION", 1000)
+    monkeypatch.setattr(exports, "_PIECE", 200)
+    app = AuditApp(tmp_path / "a", faces="hide")
+    export = app.tabs.children[-1].children[1]
+
+    def until(true):
+        end = time.monotonic() + 60
+        while not true() and time.monotonic() < end:
+            time.sleep(0.01)
+        return true()
+
+    export.table.click()
+    assert until(lambda: "of 20,000 faces" in export.link.value) and export.table.description == "Stop"
+    export.table.click()
+    assert until(lambda: "was stopped at" in app.border.message.value) and not list((tmp_path / "a").glob("*.csv.*"))
+    assert not (tmp_path / "a" / "faces.csv").exists() and export.table.description == "Faces (CSV)"
+    app.choice.filter = {"outcome": "misclassified"}
+    export.table.click()
+    assert until(lambda: "download=" in export.link.value) and not app.border.message.value
+    assert len(pd.read_csv(tmp_path / "a" / "faces.csv")) == large.index["wrong"].sum()
+
+
 CHILD = """
 import json, sys, time
 began = time.perf_counter()

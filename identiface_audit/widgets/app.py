@@ -17,6 +17,7 @@ from typing import Any
 import ipywidgets as w
 
 from ..audit import Audit
+from ..errors import AuditError
 from ..settings import PRESETS
 from ..store import Store
 from .bias_viewer import BiasViewer
@@ -120,7 +121,8 @@ class ExportPanel(w.VBox):
     def __init__(self, border: Border, audit: Audit, choice: Choice, show_faces: bool):
         self._border, self._audit, self._choice, self._show_faces = border, audit, choice, show_faces
         self.link = w.HTML()
-        buttons = controls(border.button("Report (HTML)", self.report), border.button("Faces (CSV)", self.csv))
+        self.table = border.button("Faces (CSV)", self.csv)
+        buttons = controls(border.button("Report (HTML)", self.report), self.table)
         super().__init__([w.HTML("<b>Export</b>"), buttons, self.link])
 
     def report(self) -> None:
@@ -135,17 +137,30 @@ class ExportPanel(w.VBox):
         self.link.value = download(path, "text/html")
 
     def csv(self) -> None:
-        "Write the faces that are selected, or else those that are shown; very many of them in a thread."
+        "Write the faces that are selected, or else those that are shown; very many of them in a thread that a second click stops."
+        if self.table.description == "Stop":
+            self.table.description = "Faces (CSV)"
+            return
         rows = self._choice.selected or self._choice.rows
         if len(rows) <= SECTION:
-            return self._csv(rows)
-        self.link.value = f"Writing {len(rows):,} faces …"
-        threading.Thread(target=self._border.guard(self._csv), args=(rows,), daemon=True).start()
+            return self._csv(rows, lambda done: None)
+        self.table.description = "Stop"
 
-    def _csv(self, rows):
+        def told(done):
+            if self.table.description != "Stop":
+                self.link.value = ""
+                raise AuditError(f"The table was stopped at {done:,} of {len(rows):,} faces; nothing was written.")
+            self.link.value = f"Writing the table: {done:,} of {len(rows):,} faces …"
+
+        threading.Thread(target=self._border.guard(self._csv), args=(rows, told), daemon=True).start()
+
+    def _csv(self, rows, told):
         from identiface_audit.exports import write_csv
 
-        path = write_csv(self._audit, self._audit.folder / "faces.csv", rows, self._show_faces)
+        try:
+            path = write_csv(self._audit, self._audit.folder / "faces.csv", rows, self._show_faces, told)
+        finally:
+            self.table.description = "Faces (CSV)"
         self.link.value = f"{len(rows):,} faces: {download(path, 'text/csv')}"
 
 
