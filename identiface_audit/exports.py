@@ -51,7 +51,8 @@ def write_csv(
     `progress` is called with how many are written and may raise to stop, which leaves no file.
     """
     hidden = _LARGE if named else (*_LARGE, "image_path", "sha256", "duplicate_of")
-    path, columns = Path(path), [n for n in audit.column_names if n not in hidden and not n.startswith("occlusion_")]
+    path = Path(path) if isinstance(path, str) else path  # the audit's own folder may be an address
+    columns = [n for n in audit.column_names if n not in hidden and not n.startswith("occlusion_")]
     with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         done = 0
         for piece in _pieces(audit, columns, rows):
