@@ -29,11 +29,11 @@ import ipywidgets as w
 from identiface_audit.audit import Audit
 from identiface_audit.widgets.saliency_viewer import SaliencyViewer
 viewer = SaliencyViewer(Audit({audit!r}))
-wrong = np.flatnonzero(viewer.choice.table["wrong"] & viewer.choice.table["seen"])
-keep = np.zeros(len(viewer.choice.table), bool)
+index = viewer.choice.index
+wrong = np.flatnonzero(index["wrong"] & index["seen"])
+keep = np.zeros(len(index), bool)
 keep[wrong[:1000]] = True
 viewer.choice._mask = keep
-viewer.choice.table = viewer.choice.table.assign(wrong=keep)
 viewer.refresh()
 said = w.Label("")
 said.add_class("cost")

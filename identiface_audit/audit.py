@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .classifiers import Classifier, behaviour_sha256
 from .engine import calibrate, clock, ready_classifier, run_shards
 from .errors import SettingsError
 from .faces import GENDERS, find_faces
 from .framing import parse_framing
+from .index import FaceIndex, write_index
 from .landmarks import LANDMARKER_SHA256
 from .model_files import ModelFile, scan_model
 from .regions import nearest_regions, region_set
@@ -73,12 +73,12 @@ class Audit:
 
     def __init__(self, folder: str | Path):
         self.store = Store(folder)
-        self.folder, self.summary = Path(folder), self.store.summary()
+        self.folder, self.summary = self.store.folder, self.store.summary()
 
     def faces(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         "One row a face. Without `columns`: all but maps, heatmaps and landmarks, which `array` gives."
         if columns is None:
-            columns = [c for c in self.store.read(0).column_names if c not in ("cam", "heatmap", "landmarks")]
+            columns = [c for c in self.column_names if c not in ("cam", "heatmap", "landmarks")]
         return self.store.table(columns).to_pandas()
 
     def array(self, column: str) -> np.ndarray:
@@ -87,7 +87,7 @@ class Audit:
         shape = {"cam": model["cam_shape"], "heatmap": model["input_shape"][:2], "landmarks": (N_LANDMARKS, 2)}[column]
         return array_of(self.store.table([column]), column, shape)
 
-    def take(self, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+    def take(self, rows: Sequence[int] | np.ndarray, columns: Sequence[str]) -> pa.Table:
         "The faces at positions `rows`, in that order; reads only `columns` of the shards that hold them."
         rows = np.asarray(rows, int)
         if not len(rows):
@@ -103,11 +103,16 @@ class Audit:
     @cached_property
     def column_names(self) -> list[str]:
         "What stands in a row; audits of other versions may have fewer columns or more."
-        return pq.read_schema(self.store.part(0)).names
+        return self.index.columns
+
+    @cached_property
+    def index(self) -> FaceIndex:
+        "What faces are filtered and counted by; opening it reads no shard where the audit has its index."
+        return FaceIndex(self.store, self.summary["n_faces"])
 
     @cached_property
     def _ends(self):
-        return np.cumsum([pq.read_metadata(part).num_rows for part in self.store.parts()])
+        return np.cumsum(self.index.shard_rows)
 
     def widget(self, **options) -> Any:
         "The audit as an application in the notebook; `options` as `AuditApp` takes them."
@@ -192,6 +197,7 @@ def audit(
         identity = {"file": name, "sha256": model_sha256, **metas[0]["model"], "inputs_tried": tried}
         with clock(seconds, "summary"):
             summary = summarize(store, wanted, list(regions), identity, str(Path(faces).resolve()), rejected, say)
+            write_index(store)
         store.write_summary(summary | {"seconds": {k: round(v, 3) for k, v in seconds.items()}}, rejected)
     return Audit(out)
 

@@ -55,7 +55,8 @@ def voila_config(settings: DashboardSettings, port: int = 8866, ip: str = "127.0
         },
         "VoilaConfiguration": {
             "template": "identiface",
-            "theme": settings.theme,
+            "theme": "dark" if settings.theme == "dark" else "light",
+            "resources": {"follow_reader": settings.theme == "auto"},
             "allow_template_override": "NO",
             "allow_theme_override": "NO",
             "file_allowlist": ["(?!)"],  # matches nothing

@@ -9,7 +9,12 @@ __all__ = ['write_csv', 'model_card', 'write_card']
 
 # %% ../nbs/views/02_exports.ipynb #1964f1a2
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from . import __version__
 from .audit import Audit
@@ -21,16 +26,39 @@ from .tables import around, number
 _LARGE = ("cam", "heatmap", "landmarks", "activation_boxes", "landmark_boxes", "frame", "attention")
 
 
-def write_csv(audit: Audit, path: str | Path) -> Path:
-    "One row a face: labels, scores, regions; without maps, landmarks and boxes. Cells that a spreadsheet would run as a formula begin with an apostrophe."
-    table = audit.faces([n for n in audit.column_names if n not in _LARGE and not n.startswith("occlusion_")])
-    if "regions" in table:
-        table["regions"] = table["regions"].map(" ".join)
-    for name in table.select_dtypes(["object", "string"]):
-        table[name] = table[name].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t" and v else v)
-    path = Path(path)
-    with whole_file(path) as part:
-        table.to_csv(part, index=False)
+_PIECE = 10_000  # rows
+
+
+def _pieces(audit, columns, rows) -> Iterator[pd.DataFrame]:
+    "The columns of all faces, or of `rows`."
+    rows = range(audit.summary["n_faces"]) if rows is None else rows
+    for i in range(0, len(rows), _PIECE):
+        table = audit.take(np.asarray(rows[i : i + _PIECE]), columns)
+        piece = table.to_pandas(integer_object_nulls=True)  # an age is a whole number, whatever is missing beside it
+        if "regions" in piece:
+            piece["regions"] = piece["regions"].map(" ".join)
+        for name in (field.name for field in table.schema if pa.types.is_string(field.type)):
+            piece[name] = piece[name].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t" and v else v)
+        yield piece
+
+
+def write_csv(
+    audit: Audit, path: str | Path, rows: Sequence[int] | None = None, named: bool = True, progress: Callable[[int], None] = lambda done: None
+) -> Path:
+    """One row a face, or of `rows` each: labels, scores, regions; without maps, landmarks and boxes. Unless `named`, nothing tells whose face it is.
+
+    Cells that a spreadsheet would run as a formula begin with an apostrophe. Written piece by piece, so that any number of faces fits in memory;
+    `progress` is called with how many are written and may raise to stop, which leaves no file.
+    """
+    hidden = _LARGE if named else (*_LARGE, "image_path", "sha256", "duplicate_of")
+    path = Path(path) if isinstance(path, str) else path  # the audit's own folder may be an address
+    columns = [n for n in audit.column_names if n not in hidden and not n.startswith("occlusion_")]
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        done = 0
+        for piece in _pieces(audit, columns, rows):
+            piece.to_csv(file, index=False, header=not done)
+            done += len(piece)
+            progress(done)
     return path
 
 # %% ../nbs/views/02_exports.ipynb #1d94af42

@@ -94,10 +94,11 @@ def image_grid(
 # %% ../nbs/views/00_plots.ipynb #068333fc
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Figure:
     "Counts of `true` against `predicted` class, (n,) names each, with each row's shares; classes in the order of `names`."
+    import pandas as pd
     import seaborn
-    from sklearn.metrics import confusion_matrix as count
 
-    counts = count(true, predicted, labels=list(names))
+    rows, columns = (pd.Categorical(labels, categories=list(names)).codes for labels in (true, predicted))
+    counts = np.array([[np.count_nonzero((rows == i) & (columns == j)) for j in range(len(names))] for i in range(len(names))])
     whole = counts.sum(1, keepdims=True)
     shares = np.divide(counts, whole, out=np.zeros(counts.shape), where=whole > 0)
     text = [f"{c:,}\n{s:.1%}" for c, s in zip(counts.flat, shares.flat, strict=True)]

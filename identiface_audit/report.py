@@ -22,8 +22,9 @@ from .audit import Audit
 from .errors import FacesError
 from .framing import frame_picture
 from .images import decode, fit, read_bytes
+from .shards import array_of
 from .store import whole_file
-from .tables import around, attention_table, gap_table, group_table, metric_table, number, slice_table
+from .tables import around, attention_table, gap_table, group_table, grouping, metric_table, number, slice_table
 
 # %% ../nbs/views/01_report.ipynb #a262771d
 def sentences(summary: dict) -> list[str]:
@@ -82,7 +83,7 @@ def _tables(audit):
         ("Where the model looks when it errs", region_table(s)),
         ("What hiding each region does", gap_table(s["regional_gap"])),
         ("Mass of the map by area (1: as an even map)", attention_table(s["attention"])),
-        *((f"Rates by {by.removeprefix('by_').replace('_', ' ')}", group_table(s["fairness"], by)) for by in s["fairness"]),
+        *((f"Rates by {grouping(by)}", group_table(s["fairness"], by)) for by in s["fairness"]),
         ("Fairness metrics (positive class FEMALE)", metric_table(s["fairness"])),
         ("Where mistakes gather, counted on faces that the search did not see", slice_table(s["slices"])),
         ("How far faces got", pd.DataFrame(s["coverage"]).T),
@@ -94,27 +95,33 @@ def _tables(audit):
     return [(title, table) for title, table in parts if len(table)]
 
 # %% ../nbs/views/01_report.ipynb #9b1a340a
+_TRIED = 2000  # faces that are looked for; where all of so many are gone, the others are too
+
+
 def example_faces(audit: Audit, n: int = 10) -> tuple[list[np.ndarray], list[str], np.ndarray, list[list[dict]]]:
     """The first `n` misclassified faces that can still be read: (pictures at the model's input size, titles,
     heatmaps (k, height, width) uint8, boxes).
 
     Boxes are activation boxes with the region they were kept for.
     """
-    faces = audit.faces(["image_path", "true_gender", "predicted_gender", "activation_boxes", "frame"])
-    wrong = np.flatnonzero((faces["true_gender"] != faces["predicted_gender"]).to_numpy())
-    heat, shape = audit.array("heatmap"), tuple(audit.summary["model"]["input_shape"])
+    wrong, shape = np.flatnonzero(audit.index["wrong"])[:_TRIED], tuple(audit.summary["model"]["input_shape"])
     pictures, rows = [], list[int]()
-    for row in wrong.tolist():
+    for some in np.split(wrong, range(4 * n, len(wrong), 4 * n)):
+        for row, face in zip(some, audit.take(some, ["image_path", "frame"]).to_pylist(), strict=True):
+            if len(rows) == n:
+                break
+            try:
+                path = Path(audit.summary["faces_folder"]) / face["image_path"]
+                pictures.append(fit(frame_picture(decode(read_bytes(path)), np.array(face["frame"])), shape))
+                rows.append(row)
+            except FacesError:
+                continue
         if len(rows) == n:
             break
-        try:
-            path = Path(audit.summary["faces_folder"]) / faces["image_path"][row]
-            pictures.append(fit(frame_picture(decode(read_bytes(path)), faces["frame"][row]), shape))
-            rows.append(row)
-        except FacesError:
-            continue
-    titles = [f"{faces['true_gender'][r]} taken for {faces['predicted_gender'][r]}" for r in rows]
-    return pictures, titles, heat[rows], [list(faces["activation_boxes"][r]) for r in rows]
+    faces = audit.take(rows, ["true_gender", "predicted_gender", "heatmap", "activation_boxes"])
+    kept = faces.drop_columns("heatmap").to_pydict()
+    titles = [f"{true} taken for {predicted}" for true, predicted in zip(kept["true_gender"], kept["predicted_gender"], strict=True)]
+    return pictures, titles, array_of(faces, "heatmap", shape[:2]), kept["activation_boxes"]
 
 
 def _picture(figure, alt):
@@ -129,7 +136,12 @@ _STYLE = """
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } img { max-width: 100%; background: #fff; border-radius: 6px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; } caption { text-align: left; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: right; } tbody th { text-align: left; font-weight: 500; }
-.note { opacity: .75; font-size: .9rem; } @media print { body { margin: 0; max-width: none; } .idf-live { display: none; } .scroll { overflow: visible; } table { font-size: .7rem; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
+.note { opacity: .75; font-size: .9rem; } @page { margin: 14mm; }
+@media print {
+  :root { color-scheme: light; } body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt; } .idf-live { display: none; } .scroll { overflow: visible; }
+  h2 { break-after: avoid; margin: 1.2rem 0 .4rem; } img { max-height: 7.5cm; } img, tr, .short { break-inside: avoid; }
+  .note { font-size: .9em; } table { font-size: 7pt; } th, td { padding: .12rem .3rem; }
+}
 """
 
 # %% ../nbs/views/01_report.ipynb #416f0888
@@ -164,11 +176,11 @@ def _living_grid(audit, most=200):
     from identiface_audit.widgets.grid import FaceGrid, read_static
     from identiface_audit.widgets.pages import FacePages
 
-    genders = audit.faces(["true_gender", "predicted_gender"])
-    wrong = (genders["true_gender"] != genders["predicted_gender"]).to_numpy()
-    mixed = np.random.default_rng(0).permutation(len(wrong))
-    rows = np.sort(mixed[np.argsort(~wrong[mixed], kind="stable")][:most])
-    rows = np.concatenate([rows[wrong[rows]], rows[~wrong[rows]]])
+    wrong, draw = audit.index["wrong"], np.random.default_rng(0).choice
+    mistakes, others = np.flatnonzero(wrong), np.flatnonzero(~wrong)
+    rows = np.sort(draw(mistakes, min(most, len(mistakes)), replace=False, shuffle=False))
+    more = draw(others, min(most - len(rows), len(others)), replace=False, shuffle=False)
+    rows = np.concatenate([rows, np.sort(more)])
     message, buffers = FacePages(audit, "show").answer(rows, 96, map_side=48)
     if not any(face["length"] for face in message["faces"]):
         return ""
@@ -176,7 +188,7 @@ def _living_grid(audit, most=200):
     grid = FaceGrid(audit, rows[:0])
     names = "selected active layers opacity threshold colormap cell height label empty lut_names colours input_shape toolbar".split()
     state = {name: getattr(grid, name) for name in names} | {"order": text(np.arange(len(rows), dtype="<i4").tobytes()), "luts": text(grid.luts), "poster": None}
-    state["notice"] = f"{int(wrong[rows].sum()):,} of {wrong.sum():,} misclassified, {int((~wrong[rows]).sum()):,} of {(~wrong).sum():,} recognised"
+    state["notice"] = f"{len(rows) - len(more):,} of {len(mistakes):,} misclassified, {len(more):,} of {len(others):,} recognised"
     data = {"state": state, "faces": message["faces"], "shape": list(message["shape"]), "points": message["points"], "buffers": [text(b) for b in buffers]}
     safe = json.dumps(data).replace("<", "\\u003c")  # no </script> in it
     style = read_static("theme.css") + read_static("grid.css")
@@ -193,10 +205,10 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     """
     path = Path(path) if path else audit.folder / "report.html"
     s, blocks = audit.summary, []
-    faces = audit.faces(["true_gender", "predicted_gender"])
+    true, predicted = (np.asarray(audit.index[c]) for c in ("true_gender", "predicted_gender"))
     names = s["model"]["class_names"]
     figures = [
-        ("Confusion matrix", plots.confusion_matrix(faces["true_gender"].to_numpy(), faces["predicted_gender"].to_numpy(), names)),
+        ("Confusion matrix", plots.confusion_matrix(true, predicted, names)),
         ("Where the model looks when it errs", plots.region_shares(s["regions"])),
     ]
     if s["regional_gap"]:
@@ -213,7 +225,7 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     if show_faces:
         blocks.append(_living_grid(audit))
     for title, table in _tables(audit):
-        blocks.append(f'<h2>{html.escape(title)}</h2><div class="scroll">{table.to_html(border=0, escape=True)}</div>')
+        blocks.append(f'<h2>{html.escape(title)}</h2><div class="scroll{" short" if len(table) < 13 else ""}">{table.to_html(border=0, escape=True, index_names=False)}</div>')
     words = "".join(f"<li>{html.escape(line)}</li>" for line in sentences(s))
     title = f"Audit of {s['model']['file']}"
     note = (

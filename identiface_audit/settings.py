@@ -80,7 +80,7 @@ class DashboardSettings:
     "What a published dashboard shows and allows. Made by `load_dashboard_settings`; `settings.ini` explains each field."
 
     title: str = _in("dashboard")
-    theme: str = _in("dashboard", ("light", "dark"))
+    theme: str = _in("dashboard", ("auto", "light", "dark"))
     show_faces: str = _in("dashboard", ("show", "blur", "hide"))
     uploads: str = _in("dashboard", ("no",))
     max_visitors: int = _in("dashboard", low=1, high=1000)

@@ -138,7 +138,7 @@ class Store:
     def write(self, index: int, table: pa.Table, meta: dict) -> None:
         "Shard `index` with its `meta`, whole or not at all."
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _META: json.dumps(plain(meta))})
-        words = [f.name for f in table.schema if pa.types.is_string(f.type)]  # a dictionary of measured values is wasted time
+        words = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_dictionary(f.type)]  # a dictionary of measured values is wasted time
         with whole_file(self.part(index)) as part:
             pq.write_table(table, part, compression="zstd", use_dictionary=words, write_page_checksum=True)
 

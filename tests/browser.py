@@ -132,6 +132,7 @@ def variant(small, folder, rows, change=None):
     import pyarrow as pa
 
     from identiface_audit.audit import Audit
+    from identiface_audit.index import write_index
     from identiface_audit.regions import region_set
     from identiface_audit.store import Store
     from identiface_audit.summary import summarize
@@ -146,6 +147,7 @@ def variant(small, folder, rows, change=None):
     s, settings = old.summary, saved_settings(old)
     rejected = pd.DataFrame(columns=["image_path", "reason"])
     summary = summarize(store, settings, list(region_set(settings.region_set)), s["model"], s["faces_folder"], rejected)
+    write_index(store)
     store.write_summary(summary | {"seconds": {}}, rejected)
     return Path(folder)
 

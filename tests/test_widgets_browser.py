@@ -159,6 +159,46 @@ def test_keys_move_select_magnify_and_close(page):
     assert page.evaluate("model.get('selected')") == []
 
 
+def test_of_very_many_faces_a_section_at_a_time_is_here(page):
+    open_grid(page, 1000)
+    page.evaluate("""() => {
+      const old = model.answer, first = p => 1000 * Math.floor(p / 1000);
+      model.answer = (m, q) => {
+        if (q.type !== "section") return old(m, q);
+        m.state.start = first(q.position), m.state.total = 9_876_543;
+        m.set("order", new DataView(new Int32Array(Math.min(1000, 9_876_543 - m.state.start)).map((_, k) => m.state.start + k).buffer));
+      };
+      model.answer(model, { type: "section", position: 0 });
+    }""")
+    active = lambda: page.locator(f"[id='{page.locator('.idf-scroll').get_attribute('aria-activedescendant')}']")  # noqa: E731
+    where = lambda n: page.wait_for_function("n => document.querySelector('.idf-active')?.getAttribute('aria-posinset') === String(n)", arg=n, timeout=5000)  # noqa: E731
+    sections = page.get_by_role("navigation", name="Sections of the faces")
+    assert "1 to 1,000 of 9,876,543" in sections.inner_text() and "9,876,543 faces" in page.locator(".idf-status").inner_text()
+    page.locator(".idf-scroll").focus()
+    page.keyboard.press("End")
+    where(9_876_543)
+    assert active().get_attribute("aria-setsize") == "9876543" and "9,876,001 to 9,876,543" in sections.inner_text()
+    page.keyboard.press("Home")
+    where(1)
+    page.get_by_label("Go to the face with this number").fill("7654321")
+    page.keyboard.press("Enter")
+    where(7_654_321)
+    page.wait_for_function("document.querySelector('.idf-active .idf-caption').textContent === 'row 7654320'")
+    page.get_by_role("button", name="The faces after these").click()
+    where(7_655_001)
+    page.locator(".idf-scroll").focus()
+    page.keyboard.press("ArrowLeft")
+    where(7_655_000)
+    page.keyboard.press("Space")
+    assert page.evaluate("model.get('selected')") == [7_654_999]
+    page.get_by_role("button", name="The faces after these").click()
+    where(7_655_001)
+    assert page.evaluate("model.get('selected')") == [7_654_999] and "1 selected" in page.locator(".idf-status").inner_text()
+    assert page.locator(".idf-cell").count() < 80
+    open_grid(page, 1000)
+    assert page.locator(".idf-sections").is_hidden()
+
+
 def test_click_drag_and_tooltip(page):
     open_grid(page, 100)
     cell = page.locator(".idf-cell[aria-posinset='3']")

@@ -155,7 +155,11 @@ function render({ model, el, signal }) {
   const keys = make("span", { class: "idf-hidden idf-probe", id: id("keys"), text: "Arrow and page keys move, space selects, shift extends, Enter magnifies, Escape closes." });
   const big = make("section", { class: "idf-big", "aria-label": "One face, magnified", hidden: true });
   const tip = make("div", { class: "idf-tip", role: "tooltip", id: id("tip"), hidden: true });
-  const root = make("div", { class: "idf-grid" }, bar, make("div", { class: "idf-line" }, status, clear), alert, make("div", { class: "idf-main" }, list, big), tip, keys);
+  const button = (text, label) => make("button", { class: "idf-button", type: "button", "aria-label": label, text });
+  const earlier = button("‹", "The faces before these"), later = button("›", "The faces after these"), span = make("span", {});
+  const jump = make("input", { type: "number", min: 1, step: 1, "aria-label": "Go to the face with this number" });
+  const sections = make("nav", { class: "idf-sections", "aria-label": "Sections of the faces", hidden: true }, earlier, span, later, make("label", {}, "Go to face", jump));
+  const root = make("div", { class: "idf-grid" }, bar, make("div", { class: "idf-line" }, status, clear), sections, alert, make("div", { class: "idf-main" }, list, big), tip, keys);
   el.append(root);
 
   // --- how faces are drawn: everything here acts without the kernel
@@ -187,9 +191,11 @@ function render({ model, el, signal }) {
   bar.append(make("fieldset", { class: "idf-layers" }, make("legend", { class: "idf-hidden", text: "Layers" }), ...ticks.map(t => t[2])));
 
   // --- state
-  let rows = integers(model.get("order")), look = {}, chosen = new Set(model.get("selected"));
+  let rows = integers(model.get("order")), start = 0, total = 0, look = {}, chosen = new Set(model.get("selected"));
   let columns = 1, side = 96, first = 0, version = 0, at = 0, anchor = null, serial = 0, waiting = null, answered = false, timer = 0;
   const faces = new Map(), cells = new Map(), spare = [];
+  let goal = null; // the face, of all, that the next section is asked for
+  const count = () => ([start, total] = [model.get("start") || 0, Math.max(rows.length, model.get("total") || 0)]);
   let place = null; // face row -> position, made when needed
   const positionOf = row => (place ??= new Map(Array.from(rows, (r, i) => [r, i]))).get(row);
   const ratio = () => Math.min(2, window.devicePixelRatio || 1);
@@ -258,7 +264,7 @@ function render({ model, el, signal }) {
       e.id = id(p);
       e.style.cssText = `transform:translate(${(p % columns) * x}px,${Math.floor(p / columns) * y}px);width:${side + 2 * EDGE}px`;
       cell.canvas.style.cssText = `width:${side}px;height:${side}px`;
-      e.setAttribute("aria-posinset", p + 1), e.setAttribute("aria-setsize", rows.length);
+      e.setAttribute("aria-posinset", start + p + 1), e.setAttribute("aria-setsize", total);
       e.setAttribute("aria-label", "not here yet"), e.setAttribute("aria-selected", chosen.has(cell.row));
       e.classList.toggle("idf-active", p === at);
       cell.caption.textContent = "";
@@ -376,9 +382,12 @@ function render({ model, el, signal }) {
     tell();
   }
   function tell() {
-    const n = rows.length, shown = `${n.toLocaleString("en")} ${n === 1 ? "face" : "faces"}`;
+    const n = total, shown = `${n.toLocaleString("en")} ${n === 1 ? "face" : "faces"}`;
     status.textContent = (model.get("notice") ? `${model.get("notice")}: ` : "") + shown + (chosen.size ? `, ${chosen.size.toLocaleString("en")} selected` : "");
     clear.hidden = !chosen.size;
+    sections.hidden = total <= rows.length;
+    span.textContent = `${(start + 1).toLocaleString("en")} to ${(start + rows.length).toLocaleString("en")} of ${total.toLocaleString("en")}`;
+    [earlier.disabled, later.disabled, jump.max] = [!start, start + rows.length >= total, total];
   }
   const between = (a, b) => Array.from(rows.slice(Math.min(a, b), Math.max(a, b) + 1));
   function pick(position, event) {
@@ -390,6 +399,11 @@ function render({ model, el, signal }) {
   }
   function go(position) {
     if (!rows.length) return;
+    const face = Math.max(0, Math.min(total - 1, start + position));
+    if (face < start || face >= start + rows.length) {
+      goal = face;
+      return model.send({ type: "section", position: face });
+    }
     const before = cells.get(at);
     before?.element.classList.remove("idf-active");
     at = Math.max(0, Math.min(rows.length - 1, position));
@@ -402,7 +416,7 @@ function render({ model, el, signal }) {
     if (!big.hidden) magnify();
   }
 
-  const moves = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: () => columns, ArrowUp: () => -columns, PageDown: page, PageUp: () => -page(), Home: () => -at, End: () => rows.length };
+  const moves = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: () => columns, ArrowUp: () => -columns, PageDown: page, PageUp: () => -page(), Home: () => -start - at, End: () => total };
   function page() {
     return columns * Math.max(1, Math.floor(list.clientHeight / pitch().y));
   }
@@ -541,9 +555,14 @@ function render({ model, el, signal }) {
   const changed = {
     "change:order": () => {
       rows = integers(model.get("order")), (place = null);
+      count();
       at = 0, (anchor = null), (first = 0);
       list.scrollTop = 0;
+      const position = goal === null ? -1 : goal - start;
+      goal = null;
+      if (rows[position] !== undefined) at = position;
       measure(), tell();
+      if (rows[position] !== undefined) return go(at);
       list.removeAttribute("aria-activedescendant");
       if (!big.hidden) magnify();
     },
@@ -585,7 +604,10 @@ function render({ model, el, signal }) {
   for (const still of document.querySelectorAll('img[src^="data:image/jpeg"]')) {
     if (ending && still.src.trim().endsWith(ending)) (still.closest(".jp-OutputArea-child") || still).style.display = "none";
   }
-  refresh(), measure(), tell();
+  on(earlier, "click", () => go(-1));
+  on(later, "click", () => go(rows.length));
+  on(jump, "change", () => jump.value && go(Math.round(+jump.value) - 1 - start));
+  count(), refresh(), measure(), tell();
   changed["change:active"]();
 
   return () => {

@@ -17,17 +17,18 @@ from typing import Any
 import ipywidgets as w
 
 from ..audit import Audit
+from ..errors import AuditError
 from ..settings import PRESETS
 from ..store import Store
 from .bias_viewer import BiasViewer
 from .faces_viewer import FacesViewer
-from .grid import show_with_picture, still_picture
+from .grid import SECTION, show_with_picture, still_picture
 from .job import Job
 from .predictions_viewer import PredictionsViewer
 from .regions_viewer import RegionsViewer
 from .saliency_viewer import SaliencyViewer
 from .validity_viewer import ValidityViewer
-from .viewer import Border, Choice, Viewer, controls, light_table, linked_grid, side_by_side
+from .viewer import Border, Choice, Viewer, controls, linked_grid, side_by_side
 
 # %% ../../nbs/widgets/11_app.ipynb #8a2b04e5
 def _field(label, value="", hint="", width="98%"):
@@ -120,7 +121,8 @@ class ExportPanel(w.VBox):
     def __init__(self, border: Border, audit: Audit, choice: Choice, show_faces: bool):
         self._border, self._audit, self._choice, self._show_faces = border, audit, choice, show_faces
         self.link = w.HTML()
-        buttons = controls(border.button("Report (HTML)", self.report), border.button("Faces (CSV)", self.csv))
+        self.table = border.button("Faces (CSV)", self.csv)
+        buttons = controls(border.button("Report (HTML)", self.report), self.table)
         super().__init__([w.HTML("<b>Export</b>"), buttons, self.link])
 
     def report(self) -> None:
@@ -135,16 +137,32 @@ class ExportPanel(w.VBox):
         self.link.value = download(path, "text/html")
 
     def csv(self) -> None:
-        "Write the faces that are selected, or else those that are shown."
-        audit, rows = self._audit, self._choice.selected or self._choice.rows
-        plain = [n for n in audit.column_names if n not in ("cam", "heatmap", "landmarks", "activation_boxes", "landmark_boxes", "occlusion_drop")]
-        hidden = () if self._show_faces else ("image_path", "sha256", "duplicate_of")
-        table = audit.take(rows, [n for n in plain if n not in hidden]).to_pandas()
-        if "regions" in table:
-            table["regions"] = table["regions"].map(" ".join)
-        path = audit.folder / "faces.csv"
-        table.to_csv(path, index=False)
-        self.link.value = f"{len(table):,} faces: {download(path, 'text/csv')}"
+        "Write the faces that are selected, or else those that are shown; very many of them in a thread that a second click stops."
+        if self.table.description == "Stop":
+            self.table.description = "Faces (CSV)"
+            return
+        rows = self._choice.selected or self._choice.rows
+        if len(rows) <= SECTION:
+            return self._csv(rows, lambda done: None)
+        self.table.description = "Stop"
+
+        def told(done):
+            if self.table.description != "Stop":
+                self.link.value = ""
+                raise AuditError(f"The table was stopped at {done:,} of {len(rows):,} faces; nothing was written.")
+            self.link.value = f"Writing the table: {done:,} of {len(rows):,} faces …"
+
+        threading.Thread(target=self._border.guard(self._csv), args=(rows, told), daemon=True).start()
+
+    def _csv(self, rows, told):
+        from identiface_audit.exports import write_csv
+
+        try:
+            path = write_csv(self._audit, self._audit.folder / "faces.csv", rows, self._show_faces, told)
+        finally:
+            self.table.description = "Faces (CSV)"
+        self.link.value = f"{len(rows):,} faces: {download(path, 'text/csv')}"
+
 
 # %% ../../nbs/widgets/11_app.ipynb #5a614e34
 VIEWERS = (FacesViewer, PredictionsViewer, SaliencyViewer, RegionsViewer, BiasViewer, ValidityViewer)
@@ -171,7 +189,7 @@ class AuditApp(w.VBox):
             self.run = RunPanel(self.border, self.use, self._folder, str(self._model or ""))
             self.children = [w.HTML("<b>No audit is open.</b> Choose faces and a model."), self.border.message, self.run]
             return
-        self.choice = Choice(light_table(self.audit))
+        self.choice = Choice(self.audit.index)
         self.grid = linked_grid(self.audit, self.choice, self._faces)
         self.shown = w.HTML()
         self.everything = self.border.button("Show all", self._all, tooltip="Take filter and clicked number away")

@@ -15,7 +15,6 @@ import numpy as np
 
 from .. import plots
 from ..evidence import region_evidence
-from ..fairness import region_counts
 from .live import bias_columns, bias_rows
 from .predictions_viewer import figure_image
 from .records import record_table
@@ -40,10 +39,10 @@ class BiasViewer(Viewer):
         words = [w.HTML("".join(f"<p>{escape(line)}</p>" for line in said))] if said else []
         return [*words, self.table, self.scores, *more, self.plot]
 
-    def _seen(self):
-        "The filtered faces that the table counts: misclassified, with landmarks."
-        table = self.choice.filtered
-        return table[table["wrong"] & table["seen"]]
+    def _seen(self, group):
+        "(n,) bool: the filtered faces of a group that the table counts, misclassified, with landmarks."
+        index = self.choice.index
+        return self.choice.mask & index["wrong"] & index["seen"] & np.asarray(index["true_gender"] == group)
 
     def refresh(self) -> None:
         summary = self.audit.summary
@@ -66,17 +65,14 @@ class BiasViewer(Viewer):
 
     def _counted(self):
         "The regions of the filtered faces, as the stage `evidence` gives them."
-        seen = self._seen()
-        flags = seen[[f"region_{n}" for n in self.names]].fillna(False).to_numpy(bool)
-        hits, n = region_counts(seen["true_gender"].to_numpy(str), np.ones(len(seen), bool), flags, self.names)
-        hits, n = hits.reindex(columns=list(self.groups), fill_value=0), n.reindex(list(self.groups), fill_value=0)
-        return region_evidence(hits.to_numpy(), n.to_numpy(), self.names, list(self.groups))
+        seen, index = [self._seen(group) for group in self.groups], self.choice.index
+        hits = [[np.count_nonzero(index[f"region_{name}"] & keep) for keep in seen] for name in self.names]
+        return region_evidence(np.array(hits), np.array([np.count_nonzero(keep) for keep in seen]), self.names, list(self.groups))
 
     def _behind(self, row, key):
         kind, _, group = key.partition("_")
-        seen, name = self._seen(), self.names[row]
-        seen = seen[seen["true_gender"] == group]
+        keep, name = self._seen(group), self.names[row]
         if kind == "hit":
-            seen = seen[seen[f"region_{name}"].fillna(False).astype(bool)]
+            keep = keep & self.choice.index[f"region_{name}"]
         where = f", {name.replace('_', ' ')}" if kind == "hit" else ", with landmarks"
-        return f"{group}, misclassified{where}", seen.index.tolist()
+        return f"{group}, misclassified{where}", self.choice.where(keep)

@@ -21,7 +21,7 @@ import ipywidgets as w
 
 from ..evidence import adjust, difference_interval, fisher_p, proportion_interval
 from ..store import Store
-from .table import Table, column, share
+from .table import Table, column, count, share
 
 # %% ../../nbs/widgets/12_dashboard.ipynb #8731c0a0
 _DEEP = 3  # folders below the one that is named
@@ -59,7 +59,7 @@ def overview(summaries: dict[str, dict]) -> Table:
     rows = []
     for name, s in summaries.items():
         named = [r.replace("_", " ") for r in s["verdict"]["biased_regions"]]
-        row = {"audit": name, "model": s["model"]["file"], "faces": s["n_faces"], "wrong": s["n_misclassified"]}
+        row = {"audit": name, "model": s["model"]["file"], "faces": count(s["n_faces"], False), "wrong": count(s["n_misclassified"], False)}
         row |= {g: _rate(s["groups"][g]) for g in groups if g in s["groups"]}
         rows.append(row | {"gap": share(s["notebook"]["equalized_odds_score"]), "named": ", ".join(named) or "none"})
     return Table(columns, rows, "Audits", empty="There is no finished audit here.")
@@ -82,14 +82,15 @@ def _counts(summary):
 def comparison(first: dict, second: dict, names: Sequence[str]) -> Table:
     "The shares that two `audit.json` have in common, side by side, with their differences and p-values (Fisher, after Holm)."
     a, b = _counts(first), _counts(second)
-    common = [k for k in a if k in b]
+    both = [k for k in a if k in b]
+    common = [k for k in both if a[k][1] or b[k][1]]
     raw = [fisher_p(*a[k], *b[k]) for k in common]
     holm = adjust(raw)[0] if raw else []
     rows = []
     for what, p, corrected in zip(common, raw, holm, strict=True):
         row = {"what": what}
-        for key, (count, n) in (("a", a[what]), ("b", b[what])):
-            row[key] = share(count / n if n else None, proportion_interval(count, n)) | {"title": f"{count:,} of {n:,}"}
+        for key, (k, n) in (("a", a[what]), ("b", b[what])):
+            row[key] = share(k / n if n else None, proportion_interval(k, n)) | {"title": f"{k:,} of {n:,}"}
         (x, n), (y, m) = a[what], b[what]
         row["difference"] = share(x / n - y / m if n and m else None, difference_interval(x, n, y, m))
         row["p"] = share(corrected) | ({"title": f"before correction: {p:.2g}"} if p == p else {})
@@ -101,6 +102,8 @@ def comparison(first: dict, second: dict, names: Sequence[str]) -> Table:
         column("p", "p after Holm", help="Fisher's exact test, corrected over the rows of this table"),
     ]
     note = "Intervals and tests take the two audits for samples of different faces; of the same faces, true intervals are narrower."
+    if unseen := len(both) - len(common):
+        note += f" {unseen} shares of no face in either audit are left out."
     return Table(columns, rows, "Shares and their differences", note=note, empty="These audits have no share in common.")
 
 
@@ -116,6 +119,8 @@ def differing(first: dict, second: dict, names: Sequence[str]) -> Table:
 
 
 def _plain(value):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else "–" if value is None else str(value)
     return Path(text).name if "/" in text or "\\" in text else text
 

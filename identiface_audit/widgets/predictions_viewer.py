@@ -12,11 +12,10 @@ import io
 
 import ipywidgets as w
 import numpy as np
-import pandas as pd
 
 from .. import plots
 from ..evidence import proportion_interval
-from .faces_viewer import GROUPINGS, groups_of
+from .faces_viewer import GROUPINGS, groups_of, tally
 from .table import Table, column, count, share
 from .viewer import Viewer, dropdown
 
@@ -47,7 +46,7 @@ class PredictionsViewer(Viewer):
 
     def build(self) -> list[w.Widget]:
         names = list(self.audit.summary["model"]["class_names"])
-        self.classes = sorted(set(self.choice.table["true_gender"]) | set(names), key=lambda n: names.index(n) if n in names else len(names))
+        self.classes = sorted({*self.choice.index["true_gender"].categories, *names}, key=lambda n: names.index(n) if n in names else len(names))
         columns = [column("true", "true \\ predicted", "text", head=True), *(column(n, n) for n in self.classes)]
         self.matrix = Table(columns, caption="Confusion matrix: faces, and their share of the row", sortable=False)
         self.when_clicked(self.matrix, self._cell)
@@ -57,39 +56,41 @@ class PredictionsViewer(Viewer):
         return [self.matrix, self.by, self.rates, self.sure]
 
     def refresh(self) -> None:
-        table = self.choice.filtered
-        counts = pd.crosstab(table["true_gender"], table["predicted_gender"]).reindex(index=self.classes, columns=self.classes, fill_value=0)
-        shares = counts.div(counts.sum(axis=1), axis=0)
+        index, n = self.choice.index, len(self.classes)
+        true, predicted = (index[c].set_categories(self.classes).codes.astype(np.int16) for c in ("true_gender", "predicted_gender"))
+        counts = tally(true * np.int16(n) + predicted, n * n, self.choice.mask).reshape(n, n)
         rows = []
-        for name in self.classes:
+        for name, line in zip(self.classes, counts, strict=True):
             row = {"true": name}
-            for other in self.classes:
-                part = shares.loc[name, other]
-                text = f"{counts.loc[name, other]:,}\n{'–' if np.isnan(part) else f'{part:.1%}'}"
-                row[other] = count(counts.loc[name, other]) | {"text": text, "shade": float(np.nan_to_num(part))}
+            for other, faces in zip(self.classes, line, strict=True):
+                part = faces / line.sum() if line.sum() else None
+                row[other] = count(faces) | {"text": f"{faces:,}\n{'–' if part is None else f'{part:.1%}'}", "shade": float(part or 0)}
             rows.append(row)
         self.matrix.rows = rows
         self._rates()
-        scores = [c for c in table if c.startswith("score_")]
-        top = table[scores].max(axis=1).to_numpy(float) if scores else np.zeros(0)
-        figure = plots.confidence_histogram(top, table["wrong"].to_numpy(bool))
+        scores = [index[c][self.choice.mask] for c in index.columns if c.startswith("score_")]
+        wrong = index["wrong"][self.choice.mask]
+        figure = plots.confidence_histogram(np.max(scores, axis=0) if scores else np.zeros(len(wrong), np.float32), wrong)
         self.sure.children = [figure_image(figure, "How sure the model is, for recognised and for misclassified faces")]
 
     def _rates(self):
-        table = self.choice.filtered
-        self._groups, rows = groups_of(table, self.by.value), []
-        for name, members in self._groups.items():
-            n, wrong = len(members), int(table.loc[members, "wrong"].sum())
+        index, keep, rows = self.choice.index, self.choice.mask, []
+        names, self._code = groups_of(index, self.by.value)
+        faces, mistakes = tally(self._code, len(names), keep), tally(self._code, len(names), keep & index["wrong"])
+        self._groups = [(names[i], i) for i in np.flatnonzero(faces)]
+        for name, i in self._groups:
+            n, wrong = int(faces[i]), int(mistakes[i])
             rows.append({"group": name, "faces": count(n), "wrong": count(wrong), "recall": share((n - wrong) / n, proportion_interval(n - wrong, n))})
         self.rates.rows = rows
 
     def _cell(self, row, key):
-        table = self.choice.filtered
-        name = self.classes[row]
-        rows = table.index[(table["true_gender"] == name) & (table["predicted_gender"] == key)]
-        return f"{name} {'recognised' if name == key else f'taken for {key}'}", rows.tolist()
+        index, name = self.choice.index, self.classes[row]
+        keep = self.choice.mask & np.asarray(index["true_gender"] == name) & np.asarray(index["predicted_gender"] == key)
+        return f"{name} {'recognised' if name == key else f'taken for {key}'}", self.choice.where(keep)
 
     def _group(self, row, key):
-        name, members = list(self._groups.items())[row]
-        table = self.choice.filtered.loc[members]
-        return f"{name}, misclassified" if key == "wrong" else name, table.index[table["wrong"] | (key != "wrong")].tolist()
+        name, group = self._groups[row]
+        keep = self.choice.mask & (self._code == group)
+        if key != "wrong":
+            return name, self.choice.where(keep)
+        return f"{name}, misclassified", self.choice.where(keep & self.choice.index["wrong"])
