@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 # %% ../nbs/views/00_plots.ipynb #957435ce
 REGION_COLOURS = {
@@ -92,7 +93,7 @@ def image_grid(
     return figure
 
 # %% ../nbs/views/00_plots.ipynb #068333fc
-def confusion_matrix(true: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Figure:
+def confusion_matrix(true: ArrayLike, predicted: ArrayLike, names: Sequence[str]) -> Figure:
     "Counts of `true` against `predicted` class, (n,) names each, with each row's shares; classes in the order of `names`."
     import pandas as pd
     import seaborn

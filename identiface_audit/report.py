@@ -205,7 +205,7 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     """
     path = Path(path) if path else audit.folder / "report.html"
     s, blocks = audit.summary, []
-    true, predicted = (np.asarray(audit.index[c]) for c in ("true_gender", "predicted_gender"))
+    true, predicted = audit.index["true_gender"], audit.index["predicted_gender"]
     names = s["model"]["class_names"]
     figures = [
         ("Confusion matrix", plots.confusion_matrix(true, predicted, names)),
