@@ -19,14 +19,13 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 
 from .errors import AuditError, FacesError, LandmarkerError
 from .framing import frame_picture, frames
-from .images import decode, fit, read_bytes
+from .images import decode, fit, read_each
 from .landmarks import Landmarker
 from .settings import N_LANDMARKS
 
@@ -85,13 +84,11 @@ def _detector(model):
 def read_faces(plan: ReadPlan, paths: list[str], hashes: list[str], look: list[bool]) -> FacesRead:
     """Read some faces; landmarks only where `look` says so. Raises LandmarkerError where the detector cannot start."""
     out = FacesRead.blank(len(paths), plan.input_shape)
-    for i, (path, sha256) in enumerate(zip(paths, hashes, strict=True)):
-        try:
-            data = read_bytes(Path(plan.folder) / path, plan.max_megabytes)
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise FacesError("file changed while the audit ran")
-        except FacesError as reason:
-            out.reason[i], out.passing[i] = str(reason), True
+    for i, (data, sha256) in enumerate(zip(read_each(plan.folder, paths, plan.max_megabytes), hashes, strict=True)):
+        if not isinstance(data, FacesError) and hashlib.sha256(data).hexdigest() != sha256:
+            data = FacesError("file changed while the audit ran")
+        if isinstance(data, FacesError):
+            out.reason[i], out.passing[i] = str(data), True
             continue
         try:
             image = decode(data, plan.max_megapixels, plan.min_side)
