@@ -6,7 +6,7 @@ Docs: https://identiface.github.io/identiface-audit/stages/engine.html.md"""
 
 # %% auto #0
 __all__ = ['clock', 'ready_classifier', 'model_identity', 'maps_notice', 'read_plan', 'reads_anew', 'calibrate', 'finish_shard',
-           'run_shards', 'say_lost', 'remember']
+           'place_shard', 'run_shards', 'say_lost', 'remember']
 
 # %% ../nbs/stages/17_engine.ipynb #bd526b86
 import contextlib
@@ -25,7 +25,7 @@ from .framing import FRAMINGS
 from .landmarks import find_landmarker
 from .model_files import ModelFile
 from .settings import SCALES, Settings
-from .shards import explain, shard_sanity, warm_up
+from .shards import explain, place_again, shard_sanity, warm_up
 from .store import LandmarkCache, Store
 from .workers import FaceReaders, FacesRead, ReadPlan
 
@@ -148,6 +148,14 @@ def finish_shard(
     with clock(seconds, "write"):
         store.write(index, rows, mark | {"model": model, "rejected": lost})
     return lost
+
+
+def place_shard(store: Store, index: int, mark: dict, settings: Settings, regions: dict[str, list[int]]) -> int:
+    "The columns after the maps of a finished shard made anew, for other thresholds; the number of its faces."
+    old = store.meta(index)
+    rows = place_again(store.read(index), old["model"], settings, regions)
+    store.write(index, rows, old | mark)
+    return len(rows)
 
 # %% ../nbs/stages/17_engine.ipynb #0ebbaa8d
 _AHEAD = 2  # shards that workers may be ahead of the model
