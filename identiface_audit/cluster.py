@@ -43,7 +43,7 @@ class Killed(NamedTuple):
     deaths: int
 
 
-_PATIENCE = 300  # seconds for a scheduler to come back
+_ANSWER, _PATIENCE = 10, 300  # seconds for a scheduler to answer, and to come back
 
 
 class Crew:
@@ -236,7 +236,7 @@ def connect(address: str) -> Iterator[Any]:
     kind, _, number = address.partition(":")
     if kind != "local":
         try:
-            client = distributed.Client(address, timeout=10, set_as_default=False)
+            client = distributed.Client(address, timeout=_ANSWER, set_as_default=False)
         except Exception as error:  # comms raise nearly everything
             raise AuditError(f"{address}: no Dask scheduler answers: {one_line(error)}") from None
         with client:

@@ -16,6 +16,7 @@ import math
 import os
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +55,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         with _sent(path) as part:
             yield part
         return
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -113,10 +114,16 @@ class Store:
     def lock(self, say: Callable[[str], None] = lambda line: None) -> Iterator[str]:
         "Only one audit writes here at a time, with the owner's name; StoreError for the second. Leftovers of a killed run are swept away."
         with lock_folder(self.folder, say) as owner:
-            if self.here:
-                for left in [*self.folder.glob(".*.tmp"), *self.folder.glob("faces/.*.tmp")]:
-                    left.unlink(missing_ok=True)
-            yield owner
+            self._sweep()
+            try:
+                yield owner
+            finally:
+                self._sweep()  # what killed workers of a cluster left
+
+    def _sweep(self):
+        if self.here:
+            for left in [*self.folder.glob(".*.tmp"), *self.folder.glob("faces/.*.tmp")]:
+                left.unlink(missing_ok=True)
 
     def owner(self) -> str | None:
         "Who holds the lock, or died with it."
