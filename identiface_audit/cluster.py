@@ -43,6 +43,18 @@ class Killed(NamedTuple):
     deaths: int
 
 
+_LOST = object()
+
+
+def _answer(future):
+    "What a task gave, the error that it raised, or `_LOST` where the scheduler forgot it."
+    status = future.status
+    try:
+        return future.result() if status == "finished" else future.exception() if status == "error" else _LOST
+    except (CancelledError, OSError):  # not the task's own error: that one is returned
+        return _LOST
+
+
 _ANSWER, _PATIENCE = 10, 300  # seconds for a scheduler to answer, and to come back
 
 
@@ -86,9 +98,8 @@ class Crew:
                 if not out:
                     return
                 future = next(done)
-                try:
-                    answer = future.result() if future.status == "finished" else future.exception()
-                except (CancelledError, OSError):  # not the task's own error: that one is the answer
+                answer = _answer(future)
+                if answer is _LOST:
                     self.first.extend(out.values())
                     out.clear()
                     self._wait_for_scheduler()
@@ -104,11 +115,12 @@ class Crew:
                 self.client.cancel(list(out), force=True)
 
     def once(self, function: Callable, *arguments: Any) -> Any:
-        "The answer of one task; AuditError where no worker outlived it."
-        ((_, answer),) = self.run([Task((), function, arguments)])
-        if isinstance(answer, Killed):
-            raise AuditError(f"{answer.deaths} workers died one after the other before the first face; their logs say why")
-        return answer
+        "The answer of one task, which has a second chance; AuditError where no worker outlived it."
+        for _ in range(2):
+            ((_, answer),) = self.run([Task((), function, arguments)])
+            if not isinstance(answer, Killed):
+                return answer
+        raise AuditError(f"{2 * answer.deaths} workers died one after the other before the first face; their logs say why")
 
     def _wait_for_scheduler(self):
         from distributed import Client
@@ -233,6 +245,7 @@ def connect(address: str) -> Iterator[Any]:
     Raises AuditError, in one line, without Dask, for an address that is none and where no scheduler answers.
     """
     distributed = import_distributed()
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in one line
     kind, _, number = address.partition(":")
     if kind != "local":
         try:
@@ -247,7 +260,6 @@ def connect(address: str) -> Iterator[Any]:
     import dask
 
     quiet = {"distributed.scheduler.allowed-failures": 2, "logging.distributed": "critical", "distributed.admin.system-monitor.gil.enabled": False}
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     options = {"n_workers": int(number or cores), "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
     with dask.config.set(quiet):

@@ -40,9 +40,16 @@ def lock_folder(folder: Any, say: Callable[[str], None] = lambda line: None) -> 
 def owner_of(folder: Any) -> str | None:
     "The owner's name that the last `lock_folder` of this folder gave; None where it ended as it should."
     try:
-        return json.loads((folder / _note(folder)).read_bytes())["owner"]
-    except (OSError, ValueError, KeyError):
+        return json.loads(_read(folder / _note(folder)))["owner"]
+    except (FileNotFoundError, ValueError, KeyError):
         return None
+    except Exception as error:  # every store raises its own kinds
+        raise StoreError(f"{folder}: its lock cannot be read: {one_line(error)}") from None
+
+
+def _read(note):
+    "The bytes of a lock; from a store in one request, for it changes between two."
+    return note.read_bytes() if isinstance(note, Path) else note.fs.cat_file(note.path)
 
 
 def _note(folder):
@@ -109,11 +116,11 @@ def _there(folder, owner, say) -> Iterator[str]:
 
 def _outlive(folder, note, say):
     "Return once the lock `note` has stood still for long enough, or is gone; StoreError where its owner shows a sign of life."
-    seen, began, told = note.read_bytes(), time.monotonic(), False
+    seen, began, told = _read(note), time.monotonic(), False
     while time.monotonic() < began + _DEAD:
         time.sleep(min(1, _DEAD / 10))
         try:
-            now = note.read_bytes()
+            now = _read(note)
         except FileNotFoundError:
             return
         if now != seen:

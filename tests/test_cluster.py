@@ -56,7 +56,7 @@ def whole(faces, tmp_path_factory):
 def processes(n=2, **options):
     "A client of `n` worker processes with one thread each; three deaths are one too many."
     quiet = {"distributed.scheduler.allowed-failures": 2, "logging.distributed": "critical"}
-    given = {"threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1", "silence_logs": 60, **options}
+    given = {"threads_per_worker": 1, "dashboard_address": ":0", "host": "127.0.0.1", "silence_logs": 60, **options}
     with dask.config.set(quiet), distributed.LocalCluster(n_workers=n, processes=True, **given) as cluster:
         with distributed.Client(cluster, set_as_default=False) as client:
             yield client
@@ -151,7 +151,7 @@ def test_workers_are_killed(faces, whole, client, tmp_path, seed):
 
     def kill():
         for _ in range(4):
-            if over.wait(rng.uniform(0, 4)):
+            if over.wait(rng.uniform(0.5, 5)):
                 return
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(rng.choice(pids(client)), signal.SIGKILL)
@@ -347,7 +347,7 @@ def test_a_model_in_a_store_is_looked_at(bucket, tmp_path):
 
 def test_in_memory(faces, whole):
     "Workers that are threads of this process share its memory, so the audit may stand in it."
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster:
         with distributed.Client(cluster, set_as_default=False) as client:
             found = audit(faces, demo_model(), "memory://cluster/audit", settings=settings(), client=client)
     assert found.store.table().equals(whole.store.table())
