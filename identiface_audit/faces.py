@@ -212,14 +212,13 @@ def find_faces(
             bad_rows = bad_rows[bad_rows["image_path"].isin(names)]
         rejected = pd.concat([pd.DataFrame(odd, columns=REJECTED_COLUMNS), bad_rows], ignore_index=True)
     faces = faces.sort_values("image_path", ignore_index=True)
-    sha256, bad, paths = [], [], faces["image_path"].tolist()
+    bad, blocks, done, paths = [], [], 0, faces["image_path"].tolist()
     for some in hashes(folder, paths, settings.max_megabytes):
-        for found in some:
-            if isinstance(found, FacesError):
-                bad.append((paths[len(sha256)], str(found)))
-            sha256.append(None if isinstance(found, FacesError) else found)
-        progress(len(sha256), len(faces))
-    faces.insert(1, "sha256", sha256)
+        bad += [(path, str(found)) for path, found in zip(paths[done : done + len(some)], some, strict=True) if isinstance(found, FacesError)]
+        blocks.append(pd.Series([None if isinstance(found, FacesError) else found for found in some], dtype="str"))
+        done += len(some)
+        progress(done, len(faces))
+    faces.insert(1, "sha256", pd.concat(blocks, ignore_index=True) if blocks else pd.Series(dtype="str"))
     faces, contradicting = _duplicates(faces.dropna(subset="sha256"))
     rejected = pd.concat([rejected, pd.DataFrame(bad, columns=REJECTED_COLUMNS), contradicting]).sort_values("image_path", ignore_index=True)
     if faces.empty:
