@@ -170,7 +170,7 @@ def audit(
     with store.lock(say) as owner:
         with clock(seconds, "find files"):
             where = {"hashes": crew.hash_files} if crew else {}
-            table, rejected = find_faces(absolute(faces), settings, labels, limit, lambda done, n: progress("reading files", done, n), **where)
+            table, rejected = find_faces(absolute(faces) if crew else faces, settings, labels, limit, lambda done, n: progress("reading files", done, n), **where)
         shards = [table[i : i + settings.shard_size].reset_index(drop=True) for i in range(0, len(table), settings.shard_size)]
         wanted, classifier, tried = settings, None, None
         if "auto" in (settings.scale, settings.framing):

@@ -107,6 +107,8 @@ class Crew:
                     continue
                 if isinstance(answer, KilledWorker):
                     answer = Killed(answer.allowed_failures + 1)
+                elif isinstance(answer, ImportError):
+                    raise AuditError(f"a worker lacks what the audit needs: {one_line(answer)}; install the same on every worker")
                 elif isinstance(answer, Exception):
                     raise answer
                 yield out.pop(future), answer
@@ -142,13 +144,14 @@ class Crew:
         "What `faces.find_faces` wants of `hashes`: the workers read and hash, a thousand files a task."
         size, early, following = 1024, {}, 0
         tasks = (Task((i,), hash_files, (folder, paths[i : i + size], max_megabytes)) for i in range(0, len(paths), size))
-        for task, answer in self.run(tasks):
-            if isinstance(answer, Killed):
-                raise AuditError(f"{folder}: {answer.deaths} workers died over one of {size} files from {task.arguments[1][0]} on")
-            early[task.name[0]] = answer
-            while following in early:
-                yield early.pop(following)
-                following += size
+        with contextlib.closing(self.run(tasks)) as answers:
+            for task, answer in answers:
+                if isinstance(answer, Killed):
+                    raise AuditError(f"{folder}: {answer.deaths} workers died over one of {size} files from {task.arguments[1][0]} on")
+                early[task.name[0]] = answer
+                while following in early:
+                    yield early.pop(following)
+                    following += size
 
 
 
@@ -156,10 +159,11 @@ class Crew:
 # %% ../nbs/stages/17_cluster.ipynb #358fc4f8
 def place_all_on(crew: Crew, job: Job, indices: Iterable[int], marks: Sequence[dict], arrived: Callable[[int], None]) -> None:
     "Other thresholds for finished shards."
-    for task, answer in crew.run(Task((i,), place_again_there, (job, i, marks[i])) for i in indices):
-        if isinstance(answer, Killed):
-            raise AuditError(f"{answer.deaths} workers died over shard {task.name[0]}, whose faces are known; have they enough memory?")
-        arrived(answer)
+    with contextlib.closing(crew.run(Task((i,), place_again_there, (job, i, marks[i])) for i in indices)) as answers:
+        for task, answer in answers:
+            if isinstance(answer, Killed):
+                raise AuditError(f"{answer.deaths} workers died over shard {task.name[0]}, whose faces are known; have they enough memory?")
+            arrived(answer)
 
 
 def run_shards_on(
@@ -175,7 +179,8 @@ def run_shards_on(
     "What `engine.run_shards` does, on the workers of `crew`. `seconds` are those of all workers together."
     shape, lines = crew.once(describe, job)
     aside: dict[int, dict[int, str]] = {}
-    told, rounds, left = set(), Counter(), Counter()
+    told: set[str] = set()
+    rounds, left = Counter[int](), Counter[int]()
 
     def tell(line):
         if line not in told:
@@ -187,33 +192,38 @@ def run_shards_on(
 
     for line in lines:
         tell(line)
-    for task, answer in crew.run(whole(i) for i in todo):
-        kind, i, *row = task.name
-        dead = isinstance(answer, Killed)
-        if kind == "face":
-            left[i] -= 1
-            if dead:
-                reason = f"the worker died or gave no answer in {job.settings.timeout:g} s over this face, {answer.deaths} times"
-                aside.setdefault(i, {})[row[0]] = reason
-            if not left[i]:
-                crew.first.append(whole(i))
-        elif dead:
-            rounds[i] += 1
-            if rounds[i] > 2:
-                why = "though it outlives each of its faces alone; give workers more memory, or take a smaller shard_size or batch_size"
-                raise AuditError(f"shard {i}: {answer.deaths} workers died over it, {why}")
-            rows = [row for row in range(len(shards[i])) if row not in aside.get(i, {})]
-            say(f"shard {i}: {answer.deaths} workers died over it; its {len(rows)} faces are tried one by one")
-            left[i] = len(rows)
-            again = [(job, shards[i][row : row + 1].reset_index(drop=True), shape, rounds[i] == 2) for row in rows]
-            crew.first.extend(Task(("face", i, row), try_faces, arguments) for row, arguments in zip(rows, again, strict=True))
-        else:
-            lost, spent, lines = answer
-            seconds.update(spent)
-            for line in lines:
-                tell(line)
-            say_lost(lost, say)
-            arrived(len(shards[i]))
+    def one_by_one(i, deaths):
+        "The faces of a shard in tasks of their own; in the second round they are explained too."
+        rounds[i] += 1
+        if rounds[i] > 2:
+            why = "though each of its faces alone does no harm; give workers more memory, or take a smaller shard_size or batch_size"
+            raise AuditError(f"shard {i}: {deaths} workers died over it, {why}")
+        rows = [row for row in range(len(shards[i])) if row not in aside.get(i, {})]
+        say(f"shard {i}: {deaths} workers died over it; its {len(rows)} faces are tried one by one")
+        left[i] = len(rows)
+        for row in rows:
+            face = shards[i][row : row + 1].reset_index(drop=True)
+            crew.first.append(Task(("face", i, row), try_faces, (job, face, shape, rounds[i] == 2)))
+
+    with contextlib.closing(crew.run(whole(i) for i in todo)) as answers:
+        for task, answer in answers:
+            kind, i, *row = task.name
+            if kind == "face":
+                left[i] -= 1
+                if isinstance(answer, Killed):
+                    reason = f"the worker died or gave no answer in {job.settings.timeout:g} s over this face, {answer.deaths} times"
+                    aside.setdefault(i, {})[row[0]] = reason
+                if not left[i]:
+                    crew.first.append(whole(i))
+            elif isinstance(answer, Killed):
+                one_by_one(i, answer.deaths)
+            else:
+                lost, spent, lines = answer
+                seconds.update(spent)
+                for line in lines:
+                    tell(line)
+                say_lost(lost, say)
+                arrived(len(shards[i]))
 
 # %% ../nbs/stages/17_cluster.ipynb #5b23079b
 def import_distributed() -> Any:

@@ -141,32 +141,38 @@ def test_resume_and_other_thresholds(faces, whole, client, tmp_path):
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_workers_are_killed(faces, whole, client, tmp_path, seed):
-    "SIGKILL of workers at random moments: no row differs, no finished shard is written again."
-    rng, out, over, written = np.random.default_rng(seed), tmp_path / "audit", threading.Event(), {}
+    "SIGKILL of workers at random moments, one of them after so many shards: no row differs, no finished shard is written again."
+    rng, out, over, written, killed = np.random.default_rng(seed), tmp_path / "audit", threading.Event(), {}, []
+    moment = rng.integers(0, 5) * SHARD
 
     def watch():
         while not over.wait(0.01):
             for name, stamp in stamps(out).items():
                 written.setdefault(name, set()).add(stamp)
 
+    def kill_one(*news):
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            if not news or news[:2] == ("faces", moment):
+                os.kill(rng.choice(pids(client)), signal.SIGKILL)
+                killed.append(news)
+
     def kill():
-        for _ in range(4):
+        for _ in range(3):
             if over.wait(rng.uniform(0.5, 5)):
                 return
-            with contextlib.suppress(ProcessLookupError, ValueError):
-                os.kill(rng.choice(pids(client)), signal.SIGKILL)
+            kill_one()
 
     threads = [threading.Thread(target=f) for f in (watch, kill)]
     for thread in threads:
         thread.start()
     try:
-        found = audit(faces, demo_model(), out, settings=settings(), client=client)
+        found = audit(faces, demo_model(), out, settings=settings(), client=client, progress=kill_one)
     finally:
         over.set()
         for thread in threads:
             thread.join()
     assert_same(found, whole)
-    assert all(len(stamps) == 1 for stamps in written.values()), "a shard was written twice"
+    assert killed and all(len(stamps) == 1 for stamps in written.values()), "a shard was written twice"
 
 
 def test_a_face_that_hangs(faces, whole, client, tmp_path):
