@@ -128,12 +128,12 @@ def scorecam(model, folder):
     return rows | {"ratios": ratios | cpu}
 
 
-def cluster(model, landmarker, folder, n=900):
+def cluster(model, landmarker, folder, n=1536):
     """The plain engine and `local:N` on as many cores, each with an empty cache: cost of a face after the first third, when all workers are at work."""
     faces, found = drawn(folder, n), {}
     for name, cores, processes in (("plain", 1, 0), ("cluster", 1, 1), ("plain", 2, 0), ("cluster", 2, 2), ("cluster", 2, 4)):
         key = f"{name}, {cores} cores" + (f", {processes} processes" if processes else "")
-        options = {"faces": faces, "model": model, "landmarker": landmarker, "cores": cores, "processes": processes, "shard_size": 64, "after": n // 3}
+        options = {"faces": faces, "model": model, "landmarker": landmarker, "cores": cores, "processes": processes, "shard_size": 128, "after": n // 3}
         found[key] = run("audit", folder / key, watch=True, out=folder / f"out {key}", **options)
         found[key]["kb_a_face"] = sum(part.stat().st_size for part in (folder / f"out {key}/faces").iterdir()) / 1000 / n
         print(key, json.dumps({k: round(found[key][k], 2) for k in ("rate", "cpu_ms", "seconds")}), found[key]["peak_mb"], flush=True)

@@ -269,7 +269,8 @@ def connect(address: str) -> Iterator[Any]:
         raise AuditError(f"{address}: write local:N with N worker processes, or the address of a scheduler, such as tcp://10.0.0.1:8786")
     import dask
 
-    quiet = {"distributed.scheduler.allowed-failures": 2, "logging.distributed": "critical", "distributed.worker.profile.enabled": False}  # a fifth of a worker's time
+    quiet = {"distributed.scheduler.allowed-failures": 2, "logging.distributed": "critical", "distributed.admin.tick.interval": "500ms"}
+    quiet["distributed.worker.profile.enabled"] = False  # a fifth of a worker's time
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     options = {"n_workers": int(number or cores), "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with dask.config.set(quiet):

@@ -218,7 +218,7 @@ def find_faces(
         blocks.append(pd.Series([None if isinstance(found, FacesError) else found for found in some], dtype="str"))
         done += len(some)
         progress(done, len(faces))
-    faces.insert(1, "sha256", pd.concat(blocks, ignore_index=True) if blocks else pd.Series(dtype="str"))
+    faces.insert(1, "sha256", pd.concat(blocks, ignore_index=True) if blocks else [])
     faces, contradicting = _duplicates(faces.dropna(subset="sha256"))
     rejected = pd.concat([rejected, pd.DataFrame(bad, columns=REJECTED_COLUMNS), contradicting]).sort_values("image_path", ignore_index=True)
     if faces.empty:
