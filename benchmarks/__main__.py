@@ -1,4 +1,4 @@
-"""python -m benchmarks [speed] [growth] [scorecam] [--faces DIR --model FILE] [--out FILE]
+"""python -m benchmarks [speed] [growth] [scorecam] [cluster] [scheduling] [--faces DIR --model FILE] [--out FILE]
 
 Every ratio is between figures of one run. Results go to benchmarks/results.json; a part that is not asked for keeps its old ones.
 """
@@ -128,15 +128,40 @@ def scorecam(model, folder):
     return rows | {"ratios": ratios | cpu}
 
 
+def cluster(model, landmarker, folder, n=1536):
+    """The plain engine and `local:N` on as many cores, each with an empty cache: cost of a face after the first third, when all workers are at work."""
+    faces, found = drawn(folder, n), {}
+    for name, cores, processes in (("plain", 1, 0), ("cluster", 1, 1), ("plain", 2, 0), ("cluster", 2, 2), ("cluster", 2, 4)):
+        key = f"{name}, {cores} cores" + (f", {processes} processes" if processes else "")
+        options = {"faces": faces, "model": model, "landmarker": landmarker, "cores": cores, "processes": processes, "shard_size": 128, "after": n // 3}
+        found[key] = run("audit", folder / key, watch=True, out=folder / f"out {key}", **options)
+        found[key]["kb_a_face"] = sum(part.stat().st_size for part in (folder / f"out {key}/faces").iterdir()) / 1000 / n
+        print(key, json.dumps({k: round(found[key][k], 2) for k in ("rate", "cpu_ms", "seconds")}), found[key]["peak_mb"], flush=True)
+    ratios = {}
+    for cores, processes in ((1, 1), (2, 2), (2, 4)):
+        there, here = found[f"cluster, {cores} cores, {processes} processes"], found[f"plain, {cores} cores"]
+        ratios[f"{processes} processes / plain on {cores} cores, clock"] = here["rate"] / there["rate"]
+        ratios[f"{processes} processes / plain on {cores} cores, processor time"] = there["cpu_ms"] / here["cpu_ms"]
+    print(json.dumps(ratios), flush=True)
+    return {"runs": found, "ratios": ratios}
+
+
+def scheduling(folder, n=40_000):
+    "As many empty shards as ten million faces make, on two processes; and the table of a million faces on the client."
+    found = {"shards": run("scheduling", folder, n=n, processes=2), "table": run("table", folder, n=1_000_000)}
+    print(json.dumps(found), flush=True)
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help="speed, growth, scorecam; all of them where none is named")
+    parser.add_argument("parts", nargs="*", help="speed, growth, scorecam, cluster, scheduling; all of them where none is named")
     parser.add_argument("--faces", type=Path, help="faces for the part speed (1,000 drawn ones)")
     parser.add_argument("--model", type=Path, default=demo_model(), help="48x48 model, outputs FEMALE, MALE (the demo's)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     args = parser.parse_args()
-    parts = args.parts or ["speed", "growth", "scorecam"]
+    parts = args.parts or ["speed", "growth", "scorecam", "cluster", "scheduling"]
     landmarker, folder = str(find_landmarker(say=print)), Path(tempfile.mkdtemp())
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
     try:
@@ -148,8 +173,12 @@ def main():
                 found = speed(args.faces or drawn(here, 1000), args.model, landmarker, here, args.rounds)
             elif part == "growth":
                 found = growth(args.model, landmarker, here)
-            else:
+            elif part == "scorecam":
                 found = scorecam(args.model, here)
+            elif part == "cluster":
+                found = cluster(args.model, landmarker, here)
+            else:
+                found = scheduling(here)
             results[part] = found | {"machine": machine()}
             args.out.write_text(json.dumps(results, indent=1) + "\n")
     finally:

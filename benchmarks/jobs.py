@@ -3,8 +3,10 @@
 `rate` is faces a second by the clock; `cpu_ms` is processor time a face, of all processes: on a machine with other work it is the steadier.
 """
 
+import contextlib
 import json
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -30,10 +32,16 @@ def _cpu(others=True):
     return sum(sum(p.cpu_times()[:2]) for p in [me, *(me.children() if others else [])])
 
 
-def audit(faces, model, out, landmarker, limit=None, **settings):
-    """The package's own audit. Faces a second from the first face that arrives to the last shard that is written, without the sanity
-    gate, which is once a run; `seconds` is all of it, and `cpu_ms` has the gate in it."""
+def audit(faces, model, out, landmarker, limit=None, cores=None, processes=0, after=0, **settings):
+    """The package's own audit. Faces a second from the first face that arrives (or from face number `after`) to the last shard that is written,
+    without the sanity gate, which is once a run; `seconds` is all of it, and `cpu_ms` has the gate in it.
+
+    On so many `cores`, where they are given; on so many Dask worker `processes`, where there are any.
+    """
+    if cores:
+        os.sched_setaffinity(0, range(cores))
     from identiface_audit.audit import audit
+    from identiface_audit.cluster import connect
     from identiface_audit.settings import load_settings
 
     first, last = {}, {}
@@ -41,20 +49,22 @@ def audit(faces, model, out, landmarker, limit=None, **settings):
     def progress(stage, k, n):
         if stage == "faces":
             mark = {"at": time.perf_counter(), "k": k, "cpu": _cpu(), "own": _cpu(False)}
-            if k > 0 and not first:
+            if k > after and not first:
                 first.update(mark)
             if k == n:
                 last.update(mark)
 
     start = time.perf_counter()
-    done = audit(
-        faces,
-        model,
-        out,
-        limit=limit,
-        settings=load_settings(preset="notebook", landmarker=landmarker, **settings),
-        progress=progress,
-    )
+    with connect(f"local:{processes}") if processes else contextlib.nullcontext() as client:
+        done = audit(
+            faces,
+            model,
+            out,
+            limit=limit,
+            client=client,
+            settings=load_settings(preset="notebook", landmarker=landmarker, **settings),
+            progress=progress,
+        )
     end, own = time.perf_counter(), _cpu(False)
     seconds, n = done.summary["seconds"], done.summary["n_faces"]
     found = {"n": n, "seconds": end - start, "by_stage": seconds}
@@ -184,6 +194,41 @@ def maps(model, method, backend, n, batch=64):
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"rate": n / seconds, "cpu_ms": 1000 * cpu / n, "peak_mb": peak / 1024, "grown_mb": (peak - before) / 1024}
+
+
+def scheduling(n, processes, size=256):
+    "Shards that hold `size` rows and no work, through as many hands as real ones: milliseconds a shard, memory of client and scheduler together."
+    import pandas as pd
+
+    from identiface_audit.cluster import Crew, Task, connect
+
+    columns = {"image_path": [f"30_1_2_{i:017d}.jpg" for i in range(size)], "sha256": [f"{i:064x}" for i in range(size)], "age": [30] * size}
+    shard = pd.DataFrame(columns | {"true_gender": ["FEMALE"] * size, "race": ["Asian"] * size, "duplicate_of": [None] * size})
+    with connect(f"local:{processes}") as client:
+        start, cpu, memory = time.perf_counter(), time.process_time(), {}
+        for k, _ in enumerate(Crew(client).run(Task((i,), len, (shard,)) for i in range(n)), 1):
+            if k in (n // 40, n // 4, n):
+                memory[k] = round(psutil.Process().memory_info().rss / 2**20)
+        seconds = time.perf_counter() - start
+        return {"n": n, "ms": 1000 * seconds / n, "cpu_ms": 1000 * (time.process_time() - cpu) / n, "memory_mb": memory}
+
+
+def table(n):
+    "The table of `n` faces with which a client goes about, as `find_faces` gives it and cut into shards: MB a million faces."
+    from identiface_audit import faces as module
+    from identiface_audit.settings import load_settings
+
+    names = [f"{i % 100:03d}/{20 + i % 60}_{i % 2}_{i % 5}_{i:017d}.jpg" for i in range(n)]
+    module.list_files = lambda folder: (names, [])  # no files: the table is what is weighed
+    hashes = lambda folder, paths, limit: ([f"{i:064x}" for i in range(k, min(k + 1024, len(paths)))] for k in range(0, len(paths), 1024))
+    before, start = psutil.Process().memory_info().rss, time.perf_counter()
+    found, _ = module.find_faces(".", load_settings(), hashes=hashes)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    shards = [found[i : i + 256].reset_index(drop=True) for i in range(0, n, 256)]
+    after = psutil.Process().memory_info().rss
+    kept = found.memory_usage(deep=True).sum() / 2**20
+    return {"n": n, "shards": len(shards), "seconds": seconds, "table_mb": kept, "grown_mb": (after - before) / 2**20, "peak_mb": peak}
 
 
 if __name__ == "__main__":

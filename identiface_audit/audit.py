@@ -20,8 +20,9 @@ import pandas as pd
 import pyarrow as pa
 
 from .classifiers import Classifier, behaviour_sha256
-from .engine import calibrate, clock, ready_classifier, run_shards
-from .errors import SettingsError
+from .addresses import absolute
+from .engine import calibrate, clock, place_shard, ready_classifier, run_shards
+from .errors import ModelError, SettingsError, StoreError
 from .faces import GENDERS, find_faces
 from .framing import parse_framing
 from .index import FaceIndex, write_index
@@ -29,7 +30,7 @@ from .landmarks import LANDMARKER_SHA256
 from .model_files import ModelFile, scan_model
 from .regions import nearest_regions, region_set
 from .settings import N_LANDMARKS, Settings, load_settings
-from .shards import array_of, place_again
+from .shards import array_of
 from .store import Store, fingerprint
 from .summary import summarize, versions
 
@@ -126,7 +127,8 @@ class Audit:
     @property
     def rejected(self) -> pd.DataFrame:
         "Files that are not in the audit, each with its reason."
-        return pd.read_csv(self.folder / "rejected.csv", keep_default_na=False)
+        with (self.folder / "rejected.csv").open("rb") as file:
+            return pd.read_csv(file, keep_default_na=False)
 
     def __repr__(self) -> str:
         s = self.summary
@@ -142,10 +144,14 @@ def audit(
     settings: Settings | None = None,
     labels: str | Path | None = None,
     limit: int | None = None,
+    client: Any = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Audit:
     """Audit `model` on the folder `faces` and write the result to the folder `out`; goes on where an earlier call stopped.
+
+    Each of the three, and `labels`, may stand at an address that fsspec knows (`s3://bucket/faces`). `client` is a `dask.distributed.Client`,
+    whose workers then make the shards; the rows are the same.
 
     `model` is a file (`.keras`, `.h5`, `.onnx`), a SavedModel folder, or a `Classifier` of your own. `trust_model` loads a file without
     looking at it first, code in it included: only for files that you made.
@@ -158,12 +164,19 @@ def audit(
         settings = settings.replace(classes=model.class_names)
     regions = region_set(settings.region_set)
     _check(settings, regions)
-    model = model if hasattr(model, "logits") else scan_model(model, trust_model)
-    store, seconds = Store(out), Counter[str]()
+    given, model = model, model if hasattr(model, "logits") else scan_model(model, trust_model)
+    store, seconds, crew = Store(out), Counter[str](), None
     name, model_sha256 = _identity(model)
-    with store.lock():
+    if client is not None:
+        from identiface_audit.cluster import Crew, new_job, place_all_on, run_shards_on
+
+        if not isinstance(model, ModelFile):
+            raise ModelError("on a cluster the model is a file or an address, which every worker loads for itself")
+        crew = Crew(client, say)
+    with store.lock(say) as owner:
         with clock(seconds, "find files"):
-            table, rejected = find_faces(faces, settings, labels, limit, lambda done, n: progress("reading files", done, n))
+            where = {"hashes": crew.hash_files} if crew else {}
+            table, rejected = find_faces(absolute(faces) if crew else faces, settings, labels, limit, lambda done, n: progress("reading files", done, n), **where)
         shards = [table[i : i + settings.shard_size].reset_index(drop=True) for i in range(0, len(table), settings.shard_size)]
         wanted, classifier, tried = settings, None, None
         if "auto" in (settings.scale, settings.framing):
@@ -172,9 +185,9 @@ def audit(
                 settings, tried = calibrate(classifier, faces, table, settings, say)
         made_by = versions()
         marks = [_marks(shard, model_sha256, settings, regions, made_by) for shard in shards]
-        old = [store.meta(i) or {} for i in range(len(shards))]
+        old = [_slim(meta) for meta in store.metas(len(shards))]
         todo = [i for i, meta in enumerate(old) if meta.get("seen") != marks[i]["seen"]]
-        replace = [i for i, meta in enumerate(old) if i not in set(todo) and meta["placed"] != marks[i]["placed"]]
+        replace = [i for i, meta in enumerate(old) if meta.get("seen") == marks[i]["seen"] and meta["placed"] != marks[i]["placed"]]
         if store.cut(len(shards)) or todo or replace:
             store.summary_file.unlink(missing_ok=True)
         _report(shards, todo, replace, old, say)
@@ -186,17 +199,25 @@ def audit(
             done += n
             progress("faces", done, len(table))
 
-        with clock(seconds, "place again"):
-            _place_all_again(store, replace, old, marks, settings, regions, arrived)
-        if todo:
-            load = lambda: classifier or ready_classifier(model, settings, seconds)
-            run_shards(faces, load, store, shards, todo, marks, settings, regions, seconds, arrived, say)
-        metas = [store.meta(i) for i in range(len(shards))]
+        if crew:
+            job = new_job(client, owner, absolute(faces), absolute(given), absolute(out), model_sha256, trust_model, settings, regions)
+            place_all_on(crew, job, replace, marks, arrived)
+            if todo:
+                run_shards_on(crew, job, shards, todo, marks, seconds, arrived, say)
+        else:
+            with clock(seconds, "place again"):
+                _place_all_again(store, replace, marks, settings, regions, arrived)
+            if todo:
+                load = lambda: classifier or ready_classifier(model, settings, seconds)
+                run_shards(faces, load, store, shards, todo, marks, settings, regions, seconds, arrived, say)
+        metas = [_slim(meta) for meta in store.metas(len(shards))]
+        if lost := sum(meta.get("seen") not in (mark["seen"], "incomplete") for meta, mark in zip(metas, marks, strict=True)):
+            raise StoreError(f"{store.folder}: {lost} shards were taken away or changed meanwhile; give the same command again")
         late = [row for meta in metas for row in meta["rejected"]]
         rejected = pd.concat([rejected, pd.DataFrame(late, columns=rejected.columns)]).sort_values("image_path")
-        identity = {"file": name, "sha256": model_sha256, **metas[0]["model"], "inputs_tried": tried}
+        identity = {"file": name, "sha256": model_sha256, **store.meta(0)["model"], "inputs_tried": tried}
         with clock(seconds, "summary"):
-            summary = summarize(store, wanted, list(regions), identity, str(Path(faces).resolve()), rejected, say)
+            summary = summarize(store, wanted, list(regions), identity, absolute(faces), rejected, say)
             write_index(store)
         store.write_summary(summary | {"seconds": {k: round(v, 3) for k, v in seconds.items()}}, rejected)
     return Audit(out)
@@ -209,17 +230,16 @@ def _identity(model):
     return getattr(model, "name", type(model).__name__), behaviour_sha256(model)
 
 
-def _place_all_again(store, indices, old, marks, settings, regions, arrived):
+def _slim(meta):
+    "What is kept of what a shard says: not the model, which is the same in all."
+    return {k: v for k, v in (meta or {}).items() if k in ("seen", "placed", "rejected")}
+
+
+def _place_all_again(store, indices, marks, settings, regions, arrived):
     "The columns after the maps made anew; of two threads one computes while the other reads or writes."
-
-    def again(i):
-        rows = place_again(store.read(i), old[i]["model"], settings, regions)
-        store.write(i, rows, old[i] | marks[i])
-        return len(rows)
-
     with ThreadPoolExecutor(2) as threads:
         try:
-            for n in threads.map(again, indices):
+            for n in threads.map(lambda i: place_shard(store, i, marks[i], settings, regions), indices):
                 arrived(n)
         except BaseException:
             threads.shutdown(cancel_futures=True)

@@ -9,6 +9,7 @@ __all__ = ['parser', 'main']
 
 # %% ../nbs/views/02_cli.ipynb #82076230
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -67,11 +68,19 @@ def _finish(audit, show_faces=True):
     print(f"\nthe audit  {audit.folder / 'audit.json'}\nthe report {path}")
 
 
+def _client(address):
+    if address is None:
+        return contextlib.nullcontext()
+    from identiface_audit.cluster import connect
+
+    return connect(address)
+
+
 def _run(args):
     from identiface_audit.audit import audit
 
     settings = _settings(args)
-    with _Bars() as bars:
+    with _client(args.cluster) as client, _Bars() as bars:
         done = audit(
             args.faces,
             args.model,
@@ -80,6 +89,7 @@ def _run(args):
             settings=settings,
             labels=args.labels,
             limit=args.limit,
+            client=client,
             progress=bars,
             say=_say,
         )
@@ -168,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     run = commands.add_parser("run", help="audit a model on a folder of faces; goes on where it was stopped")
-    run.add_argument("--faces", required=True, metavar="DIR", help="folder of images, sub-folders included")
+    run.add_argument("--faces", required=True, metavar="DIR", help="folder of images, sub-folders included, or its address (s3://bucket/faces); so may the next three")
     run.add_argument("--model", required=True, metavar="FILE", help=".keras, .h5 or .onnx file, or SavedModel folder")
     run.add_argument("--trust-model", action="store_true", help="load it without looking at it first, code in it included")
     run.add_argument("--head", metavar="NAME", help="which output names the classes, by name or index, where there are several")
@@ -177,6 +187,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", required=True, metavar="DIR", help="folder of the audit")
     run.add_argument("--classes", metavar="A,B", help="names of the model's outputs in their order (FEMALE,MALE)")
     run.add_argument("--labels", metavar="CSV", help="labels from a table instead of UTKFace file names")
+    run.add_argument("--cluster", metavar="WHERE", help="on Dask workers: local:N processes here, or a scheduler's address")
     run.add_argument("--limit", type=_positive, metavar="N", help="only the first N files")
     run.add_argument("--preset", metavar="NAME", help="notebook: the reference notebook's settings, exactly")
     run.add_argument("--settings", metavar="FILE", help="your own settings.ini over the defaults")

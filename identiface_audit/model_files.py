@@ -10,13 +10,17 @@ __all__ = ['FORMATS', 'ModelFile', 'scan_here', 'scan_model']
 # %% ../nbs/stages/04_model_files.ipynb #d2fc77ba
 import hashlib
 import os
+import shutil
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .addresses import at, is_address
 from .errors import ModelError, one_line
 from .graph_files import scan_onnx, scan_saved_model
 from .keras_files import check_config, scan_h5, scan_keras
+from .landmarks import cache_folder
 from .sandbox import run_limited
 
 # %% ../nbs/stages/04_model_files.ipynb #1979227e
@@ -92,20 +96,55 @@ def scan_here(path: str, format: str) -> dict:
     return {"made_by": made_by, "layers": layers}
 
 
-def scan_model(path: str | Path, trust: bool = False) -> ModelFile:
-    """Look at a model file without running any of it.
+def _fetched(address, sha256):
+    "Where the model of an address lies in the cache, by its content; fetched unless one with `sha256` is there."
+    there, cache = at(address), cache_folder() / "models"
+    kept = cache / sha256 / there.name
+    if sha256 and kept.exists() and _identify(kept)[2] == sha256:
+        return kept
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        new = Path(folder) / "model" / there.name
+        new.parent.mkdir()
+        try:
+            size = there.fs.du(there.path)
+            if size > _MAX_FILE:
+                raise ModelError(f"has {size / 1e9:.1f} GB; the limit is {_MAX_FILE / 1e9:.0f} GB")
+            there.fs.get(there.path, str(new), recursive=there.is_dir())
+        except ModelError:
+            raise
+        except FileNotFoundError:
+            raise ModelError("no such model file") from None
+        except Exception as error:  # every store raises its own kinds
+            raise ModelError(f"cannot be fetched: {one_line(error)}") from None
+        kept = cache / _identify(new)[2] / there.name
+        if not kept.exists():
+            shutil.rmtree(kept.parent, ignore_errors=True)
+            try:
+                os.replace(new.parent, kept.parent)
+            except OSError:  # another process was faster
+                if not kept.exists():
+                    raise
+    return kept
 
-    `trust` leaves the look out: the user vouches for the file. Raises ModelError, in one line with the file's name, where it is no
+
+def scan_model(path: str | Path, trust: bool = False, sha256: str = "") -> ModelFile:
+    """Look at a model file without running any of it. One at an address is fetched into the cache first.
+
+    `sha256` says which file is meant: the cache may have it, and any other is refused. `trust` leaves the look out: the user vouches for the file. Raises ModelError, in one line with the file's name, where it is no
     `.keras`, `.h5`, SavedModel or ONNX, is damaged, holds no architecture, or names anything but known layers or operators within
     the limits.
     """
-    path = Path(path)
+    name = path
     try:
-        format, size, sha256 = _identify(path)
+        path = _fetched(path, sha256) if is_address(path) else at(path)
+        format, size, digest = _identify(path)
+        if sha256 not in ("", digest):
+            raise ModelError(f"is another file than the one that is meant (SHA-256 {digest[:12]}…, not {sha256[:12]}…)")
         if trust:
-            return ModelFile(path, format, size, sha256, trusted=True)
+            return ModelFile(path, format, size, digest, trusted=True)
         arguments = {"path": os.path.abspath(path), "format": format}
         found = run_limited("identiface_audit.model_files:scan_here", arguments, _SECONDS, _MEMORY)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
-    return ModelFile(path, format, size, sha256, found["made_by"], tuple(found["layers"]))
+        raise ModelError(f"{name}: {error}") from None
+    return ModelFile(path, format, size, digest, found["made_by"], tuple(found["layers"]))

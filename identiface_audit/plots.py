@@ -9,6 +9,7 @@ __all__ = ['REGION_COLOURS', 'region_colour', 'image_grid', 'confusion_matrix', 
 
 # %% ../nbs/views/00_plots.ipynb #9f980a7f
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -98,7 +99,7 @@ def confusion_matrix(true: ArrayLike, predicted: ArrayLike, names: Sequence[str]
     import pandas as pd
     import seaborn
 
-    rows, columns = (pd.Categorical(labels, categories=list(names)).codes for labels in (true, predicted))
+    rows, columns = (pd.Categorical(cast(Any, labels), categories=list(names)).codes for labels in (true, predicted))
     counts = np.array([[np.count_nonzero((rows == i) & (columns == j)) for j in range(len(names))] for i in range(len(names))])
     whole = counts.sum(1, keepdims=True)
     shares = np.divide(counts, whole, out=np.zeros(counts.shape), where=whole > 0)

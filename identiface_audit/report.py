@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from . import plots
+from .addresses import at, below
 from .audit import Audit
 from .errors import FacesError
 from .framing import frame_picture
@@ -111,7 +112,7 @@ def example_faces(audit: Audit, n: int = 10) -> tuple[list[np.ndarray], list[str
             if len(rows) == n:
                 break
             try:
-                path = Path(audit.summary["faces_folder"]) / face["image_path"]
+                path = below(audit.summary["faces_folder"], face["image_path"])
                 pictures.append(fit(frame_picture(decode(read_bytes(path)), np.array(face["frame"])), shape))
                 rows.append(row)
             except FacesError:
@@ -203,7 +204,7 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
 
     With `show_faces` ten misclassified faces are shown, where their files are still there, and a grid of up to 200 faces that needs no kernel.
     """
-    path = Path(path) if path else audit.folder / "report.html"
+    path = at(path) if path else audit.folder / "report.html"
     s, blocks = audit.summary, []
     true, predicted = audit.index["true_gender"], audit.index["predicted_gender"]
     names = s["model"]["class_names"]

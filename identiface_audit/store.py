@@ -15,7 +15,10 @@ import json
 import math
 import os
 import sqlite3
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
+from .addresses import at
 from .errors import StoreError, one_line
 from .landmarks import LANDMARKER_SHA256, cache_folder
+from .locks import lock_folder, owner_of
 from .settings import N_LANDMARKS
 
 # %% ../nbs/stages/13_store.ipynb #f917e890
@@ -43,7 +47,8 @@ def fingerprint(*parts: Any) -> str:
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A name to write to; on leaving, the file is flushed and takes the place of `path` at once, or nothing changes.
 
-    Raises StoreError, in one line, where the disk is full or the folder cannot be written.
+    In a store (`path` is an address) it is sent as one object when it is complete. Raises StoreError, in one line, where the disk is full or
+    the folder cannot be written.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -53,8 +58,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     >>> target.read_text()
     'all of it'
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = at(path)
+    if not isinstance(path, Path):
+        with _sent(path) as part:
+            yield part
+        return
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -69,6 +78,18 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _sent(path):
+    "A file of this machine that is sent to `path` on leaving."
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / path.name
+        yield part
+        try:
+            path.fs.put_file(str(part), path.path)
+        except Exception as error:  # every store raises its own kinds
+            raise StoreError(f"{path}: cannot be written: {one_line(error)}") from None
 
 
 def plain(value: Any) -> Any:
@@ -90,36 +111,38 @@ _META = b"identiface_audit"
 
 
 class Store:
-    "The folder of one audit: shards `faces/part-*.parquet`, `rejected.csv`, and `audit.json` once it is finished."
+    "The folder of one audit, or its address: shards `faces/part-*.parquet`, `rejected.csv`, and `audit.json` once it is finished."
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder = at(folder)
+        self.here = isinstance(self.folder, Path)
         self.summary_file = self.folder / "audit.json"
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        "Only one audit writes here at a time; StoreError for the second. Leftovers of a killed run are swept away."
-        held = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            (self.folder / "faces").mkdir(parents=True, exist_ok=True)
-            held.acquire()
+    def lock(self, say: Callable[[str], None] = lambda line: None) -> Iterator[str]:
+        "Only one audit writes here at a time, with the owner's name; StoreError for the second. Leftovers of a killed run are swept away."
+        with lock_folder(self.folder, say) as owner:
+            self._sweep()
+            try:
+                yield owner
+            finally:
+                self._sweep()  # what killed workers of a cluster left
+
+    def _sweep(self):
+        if self.here:
             for left in [*self.folder.glob(".*.tmp"), *self.folder.glob("faces/.*.tmp")]:
                 left.unlink(missing_ok=True)
-        except Timeout:
-            raise StoreError(f"{self.folder}: another audit is writing here") from None
-        except OSError as error:
-            raise StoreError(f"{self.folder}: cannot be written: {error.strerror or one_line(error)}") from None
-        try:
-            yield
-        finally:
-            held.release()
+
+    def owner(self) -> str | None:
+        "Who holds the lock, or died with it."
+        return owner_of(self.folder)
 
     def part(self, index: int) -> Path:
         return self.folder / "faces" / f"part-{index:05d}.parquet"
 
     def parts(self) -> list[Path]:
         "The finished shards, in order."
-        return sorted((self.folder / "faces").glob("part-*.parquet"))
+        return sorted((self.folder / "faces").glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))
 
     def cut(self, n: int) -> bool:
         "Take away all shards from number `n` on; whether there were any."
@@ -131,9 +154,33 @@ class Store:
     def meta(self, index: int) -> dict | None:
         "What shard `index` says of its making; None where it is missing or damaged."
         try:
-            return json.loads(pq.read_metadata(self.part(index)).metadata[_META])
-        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+            return json.loads(self.metadata(index).metadata[_META])
+        except (StoreError, KeyError, TypeError, ValueError):
             return None
+
+    def metas(self, n: int) -> Iterator[dict | None]:
+        "`meta` of the first `n` shards; from a store many are asked for together."
+        with ThreadPoolExecutor(1 if self.here else 32) as threads:
+            yield from threads.map(self.meta, range(n))
+
+    def metadata(self, index: int) -> pq.FileMetaData:
+        "Number of rows, columns and what else Parquet says of shard `index`, without reading it; StoreError where it is missing or damaged."
+        with self._opened(index) as file:
+            return pq.read_metadata(file)
+
+    @contextlib.contextmanager
+    def _opened(self, index):
+        part = self.part(index)
+        try:
+            if self.here:
+                yield part
+            else:
+                with part.fs.open(part.path, "rb", cache_type="none") as file:
+                    yield file
+        except StoreError:
+            raise
+        except Exception as error:  # every store raises its own kinds
+            raise StoreError(f"{part}: shard is damaged; delete it and give the same command again: {one_line(error)}") from None
 
     def write(self, index: int, table: pa.Table, meta: dict) -> None:
         "Shard `index` with its `meta`, whole or not at all."
@@ -144,12 +191,8 @@ class Store:
 
     def read(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         "Shard `index`, checksums compared; StoreError where it is damaged."
-        try:
-            return pq.read_table(
-                self.part(index), columns=columns, page_checksum_verification=True, partitioning=None, memory_map=False
-            )
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.part(index)}: shard is damaged; delete it and give the same command again: {one_line(error)}") from None
+        with self._opened(index) as file:
+            return pq.read_table(file, columns=columns, page_checksum_verification=True, partitioning=None, memory_map=False)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         "All faces, in order; ask for the columns you need."
@@ -165,12 +208,12 @@ class Store:
     def summary(self) -> dict:
         "`audit.json`; StoreError where this is no finished audit."
         try:
-            return json.loads(self.summary_file.read_text(encoding="utf-8"))
+            return json.loads(self.summary_file.read_bytes())
         except FileNotFoundError:
             done = len(self.parts())
             hint = f"{done} shards are done; give the same command again to finish it" if done else "no audit is here"
             raise StoreError(f"{self.folder}: not a finished audit ({hint})") from None
-        except (OSError, ValueError) as error:
+        except Exception as error:  # every store raises its own kinds
             raise StoreError(f"{self.summary_file}: cannot be read: {one_line(error)}") from None
 
 # %% ../nbs/stages/13_store.ipynb #d596ec3f

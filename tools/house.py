@@ -10,12 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
-    "entrances": "cli dashboard visitors cluster",
+    "entrances": "cli dashboard visitors",
     "views": "plots tables report exports widgets",
-    "the audit": "audit engine shards workers store index summary tally findings calibration sanity planted validity",
+    "the audit": "audit engine cluster tasks shards workers store locks index summary tally findings calibration sanity planted validity",
     "stages": "faces images framing classifiers model_files keras_files legacy_configs graph_files sandbox graphs keras_graphs frozen_graphs saliency "
     "occlusion attention activation landmarks regions fairness evidence regional_gap slices verdict synthetic",
-    "ground": "settings errors batches",
+    "ground": "settings errors batches addresses",
 }
 SAYS = {
     "entrances": "what people call",

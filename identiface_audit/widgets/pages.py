@@ -10,10 +10,10 @@ __all__ = ['FACES', 'thumbnail', 'seen_picture', 'FacePages']
 # %% ../../nbs/widgets/00_pages.ipynb #d98bc94f
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
+from ..addresses import below
 from ..errors import AuditError, FacesError
 from ..images import decode, read_bytes
 from ..regions import region_set
@@ -44,7 +44,7 @@ def thumbnail(image: np.ndarray, side: int, faces: str = "show") -> bytes:
 # %% ../../nbs/widgets/00_pages.ipynb #90e55460
 def seen_picture(audit: Audit, path: str, frame: Sequence[float] | None = None) -> np.ndarray:
     "What the model saw of one face, RGB at full size (height, width, 3); FacesError with the reason where it cannot be read."
-    image = decode(read_bytes(Path(audit.summary["faces_folder"]) / path))
+    image = decode(read_bytes(below(audit.summary["faces_folder"], path)))
     if frame is None:
         return image
     from identiface_audit.framing import frame_picture
