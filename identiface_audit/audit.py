@@ -157,7 +157,7 @@ def audit(
     looking at it first, code in it included: only for files that you made.
     `settings` from `load_settings`; `labels` a CSV instead of file names; `limit` the first so many files. `progress` is called
     with ("reading files" | "faces", done, total) and may raise to stop; `say` gets lines for the user.
-    Raises AuditError subclasses, each with one line, for what the user can mend. Finished shards stay good whatever happens.
+    Raises AuditError subclasses (FacesError, ModelError, SettingsError, StoreError …), each with one line, for what the user can mend. Finished shards stay good whatever happens.
     """
     settings = settings or load_settings()
     if hasattr(model, "logits"):
@@ -217,7 +217,8 @@ def audit(
         rejected = pd.concat([rejected, pd.DataFrame(late, columns=rejected.columns)]).sort_values("image_path")
         identity = {"file": name, "sha256": model_sha256, **store.meta(0)["model"], "inputs_tried": tried}
         with clock(seconds, "summary"):
-            summary = summarize(store, wanted, list(regions), identity, absolute(faces), rejected, say)
+            over = {"over": crew.count_shards} if crew else {}
+            summary = summarize(store, wanted, list(regions), identity, absolute(faces), rejected, say, **over)
             write_index(store)
         store.write_summary(summary | {"seconds": {k: round(v, 3) for k, v in seconds.items()}}, rejected)
     return Audit(out)

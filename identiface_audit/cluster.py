@@ -16,16 +16,20 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 
+from .addresses import absolute
 from .engine import say_lost
 from .errors import AuditError, one_line
 from .faces import hash_files
 from .settings import Settings
-from .summary import versions
+from .store import Store
+from .summary import count_shards, shard_groups, versions
 from .tasks import Job, describe, make_shard, place_again_there, try_faces
 
 # %% ../nbs/stages/17_cluster.ipynb #99f82614
@@ -142,23 +146,35 @@ class Crew:
 
     def hash_files(self, folder: str | Path, paths: Sequence[str], max_megabytes: float) -> Iterator[list]:
         "What `faces.find_faces` wants of `hashes`: the workers read and hash, a thousand files a task."
-        size, early, following = 1024, dict[int, list](), 0
-        tasks = (Task((i,), hash_files, (folder, paths[i : i + size], max_megabytes)) for i in range(0, len(paths), size))
-        with contextlib.closing(self.run(tasks)) as answers:
+        size = 1024
+        parts = [paths[i : i + size] for i in range(0, len(paths), size)]
+        yield from self._in_order(hash_files, ((folder, part, max_megabytes) for part in parts), f"over one of {size} files of {folder}")
+
+    def count_shards(
+        self, store: Store, shard_size: int, columns: Sequence[str], task: Callable[[pa.Table], Any], merge: Callable[[Any, Any], Any]
+    ) -> Any:
+        "What `summary.over_shards` gives: the workers read and count, some shards a task."
+        there, parts = Store(absolute(store.folder)), shard_groups(store, shard_size)
+        return reduce(merge, self._in_order(count_shards, ((there, part, columns, task, merge) for part in parts), "while they counted shards"))
+
+    def _in_order(self, function, arguments, over):
+        "The answers for each of `arguments`, in their order."
+        early, following = dict[int, Any](), 0
+        with contextlib.closing(self.run(Task((i,), function, a) for i, a in enumerate(arguments))) as answers:
             for task, answer in answers:
                 if isinstance(answer, Killed):
-                    raise AuditError(f"{folder}: {answer.deaths} workers died over one of {size} files from {task.arguments[1][0]} on")
+                    raise AuditError(f"{answer.deaths} workers died {over}; give the same command again to go on")
                 early[task.name[0]] = answer
                 while following in early:
                     yield early.pop(following)
-                    following += size
+                    following += 1
 
 
 
 
 # %% ../nbs/stages/17_cluster.ipynb #358fc4f8
 def place_all_on(crew: Crew, job: Job, indices: Iterable[int], marks: Sequence[dict], arrived: Callable[[int], None]) -> None:
-    "Other thresholds for finished shards."
+    "Other thresholds for finished shards. Raises AuditError where workers die over one."
     with contextlib.closing(crew.run(Task((i,), place_again_there, (job, i, marks[i])) for i in indices)) as answers:
         for task, answer in answers:
             if isinstance(answer, Killed):
@@ -176,7 +192,7 @@ def run_shards_on(
     arrived: Callable[[int], None],
     say: Callable[[str], None],
 ) -> None:
-    "What `engine.run_shards` does, on the workers of `crew`. `seconds` are those of all workers together."
+    "What `engine.run_shards` does, on the workers of `crew`. `seconds` are those of all workers together. Raises AuditError where no worker outlives a shard."
     shape, lines = crew.once(describe, job)
     aside: dict[int, dict[int, str]] = {}
     told: set[str] = set()

@@ -38,7 +38,7 @@ def lock_folder(folder: Any, say: Callable[[str], None] = lambda line: None) -> 
 
 
 def owner_of(folder: Any) -> str | None:
-    "The owner's name that the last `lock_folder` of this folder gave; None where it ended as it should."
+    "The owner's name that the last `lock_folder` of this folder gave; None where it ended as it should. Raises StoreError where that cannot be read."
     try:
         return json.loads(_read(folder / _note(folder)))["owner"]
     except (FileNotFoundError, ValueError, KeyError):
