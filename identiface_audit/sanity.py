@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .attention import region_attention, top_region
+from .attention import agreement, region_attention, top_pairs, top_region
 from .classifiers import Classifier
 from .saliency import class_activation_maps
 
@@ -102,14 +102,15 @@ def sanity_check(
         hit = {key: top == hidden_top for key, top in tops.items()}
         out["agrees_with_hidden_regions"] = {key: {"value": float(h.mean()), "count": int(h.sum()), "n": len(h)} for key, h in hit.items()}
         out["agrees_with_hidden_regions"]["p_value"] = _better(hit["map"], hit["edges"])
-        if out["agrees_with_hidden_regions"]["p_value"] >= 0.05:
-            share = {key: f"{h.mean():.0%}" for key, h in hit.items()}
-            says.append(f"they name the region that matters when hidden on {share['map']} of faces, an edge filter on {share['edges']}: not clearly better")
+        chance = out["agrees_with_hidden_regions"]["chance"] = _chance(map_top, hidden_top, masks.shape[1])
+        others = {"an edge filter": (out["agrees_with_hidden_regions"]["p_value"], hit["edges"].mean()), "chance": (chance["p_value"], chance["value"])}
+        if unbeaten := [f"{who} on {share:.0%}" for who, (p, share) in others.items() if p >= 0.05]:
+            says.append(f"they name the region that matters when hidden on {hit['map'].mean():.0%} of faces, {' and '.join(unbeaten)}: not clearly better")
     out["passed"] = None if left is None and "agrees_with_hidden_regions" not in out else not says
     if says:
         out["sentence"] = f"The {method} maps fail the sanity gate: {'; '.join(says)}. Read them as pictures of the face, not as evidence about the model."
     elif out["passed"]:
-        out["sentence"] = f"The {method} maps pass the sanity gate: they change with the model's weights, and fit the hidden regions better than edges do."
+        out["sentence"] = f"The {method} maps pass the sanity gate: they change with the model's weights, and fit the hidden regions better than edges or chance do."
     return out
 
 
@@ -119,3 +120,12 @@ def _better(map_hits, edge_hits):
 
     more, less = int((map_hits & ~edge_hits).sum()), int((edge_hits & ~map_hits).sum())
     return float(binomtest(more, more + less, alternative="greater").pvalue) if more + less else 1.0
+
+
+def _chance(map_top, hidden_top, n_regions):
+    "How often the two would be the same if they had nothing to do with each other, and the one-sided binomial test against that."
+    from scipy.stats import binomtest
+
+    found = agreement(top_pairs(map_top, hidden_top, n_regions))
+    p = float(binomtest(found["agreeing"], found["n"], found["chance"], alternative="greater").pvalue) if found["n"] else 1.0
+    return {"value": float(found["chance"]) if found["n"] else 0.0, "p_value": p}

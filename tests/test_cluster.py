@@ -320,7 +320,7 @@ def test_all_of_it_in_a_store(faces, whole, bucket, tmp_path, monkeypatch):
         assert found.store.table().equals(whole.store.table()) and found.summary["notebook"] == whole.summary["notebook"]
         assert Audit(out).faces().equals(whole.faces()) and Audit(out).summary["faces_folder"] == where["faces"]
         assert Audit(out).take([59, 0], ["image_path"]).equals(whole.take([59, 0], ["image_path"]))
-        assert sorted(p.rpartition("/")[2] for p in fs.ls(f"{root}/audits/one", refresh=True)) == ["audit.json", "faces", "rejected.csv"]
+        assert sorted(p.rpartition("/")[2] for p in fs.ls(f"{root}/audits/one", refresh=True)) == ["audit.json", "faces", "index", "rejected.csv"]
         fs.rm_file(f"{root}/audits/one/faces/part-00002.parquet")
         fs.pipe_file(f"{root}/audits/one/.lock", b'{"owner": "x", "host": "gone", "process": 7}')  # a client died
         again = audit(**where, settings=settings(), client=client, say=said.append)

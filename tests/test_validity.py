@@ -104,6 +104,10 @@ def test_gate_fails_maps_that_name_nothing_and_passes_those_that_fit(demo):
     fits, fails = (sanity_check(demo, images, targets, "gradcam++", maps, masks, top, hidden) for top in (hidden, rng.permutation(hidden)))
     assert fits["randomised"][-1]["similarity"] < 0.5 and fits["passed"] and "pass the sanity gate" in fits["sentence"]
     assert not fails["passed"] and "fail the sanity gate" in fails["sentence"]
+    one_sided = sanity_check(demo, images, targets, "gradcam++", maps, masks, np.zeros(60, int), np.where(np.arange(60) < 50, 0, hidden))
+    share = one_sided["agrees_with_hidden_regions"]  # a map that always names one region is often right, and as often by chance
+    assert share["map"]["value"] > 0.8 and share["p_value"] < 0.05 and share["chance"]["p_value"] >= 0.05
+    assert not one_sided["passed"] and "chance on" in one_sided["sentence"]
     assert sanity_check(demo, images[:0], targets[:0], "gradcam", maps[:0], masks[:0], hidden[:0], None)["passed"] is None
 
 
