@@ -208,7 +208,10 @@ class Store:
     def summary(self) -> dict:
         "`audit.json`; StoreError where this is no finished audit."
         try:
-            return json.loads(self.summary_file.read_bytes())
+            found = json.loads(self.summary_file.read_bytes())
+            if not isinstance(found, dict) or "schema_version" not in found:
+                raise ValueError("it is not an audit's")
+            return found
         except FileNotFoundError:
             done = len(self.parts())
             hint = f"{done} shards are done; give the same command again to finish it" if done else "no audit is here"

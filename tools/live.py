@@ -1,6 +1,6 @@
 """Put a small audit into the widgets that live in the docs without a kernel: python tools/live.py AUDIT_DIR. Drawn faces only.
 
-Writes audit.json (what the widgets hold) and audit.bin (pictures, maps, points) into nbs/live; the front ends there are links to the
+Writes live.json (what the widgets hold) and live.bin (pictures, maps, points) into nbs/live; the front ends there are links to the
 package's own. Made from `identiface-audit demo --n 300`.
 """
 
@@ -46,8 +46,8 @@ def main(folder: str) -> None:
         "behind": {f"{i}:{key}": bias._behind(i, key) for i, key in sorted(press)},
         "faces": message["faces"], "shape": list(message["shape"]), "points": message["points"], "buffers": places[:3], "luts": places[3],
     }  # fmt: skip
-    (FOLDER / "audit.json").write_text(json.dumps(data, separators=(",", ":")) + "\n")
-    (FOLDER / "audit.bin").write_bytes(whole)
+    (FOLDER / "live.json").write_text(json.dumps(data, separators=(",", ":")) + "\n")
+    (FOLDER / "live.bin").write_bytes(whole)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 import grid from "./grid.js";
 import table from "./table.js";
 
-const [data, buffer] = await Promise.all([fetch("audit.json").then(r => r.json()), fetch("audit.bin").then(r => r.arrayBuffer())]);
+const [data, buffer] = await Promise.all([fetch("live.json").then(r => r.json()), fetch("live.bin").then(r => r.arrayBuffer())]);
 const cut = ([start, length]) => new Uint8Array(buffer, start, length);
 const [pictures, heat, points] = data.buffers.map(cut), n = data.faces.length;
 const part = (all, row) => all.subarray((row * all.length) / n, ((row + 1) * all.length) / n);
