@@ -191,8 +191,10 @@ class Store:
 
     def read(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         "Shard `index`, checksums compared; StoreError where it is damaged."
-        with self._opened(index) as file:
-            return pq.read_table(file, columns=columns, page_checksum_verification=True, partitioning=None, memory_map=False)
+        with self._opened(index) as file, pq.ParquetFile(file, page_checksum_verification=True) as shard:
+            if missing := set(columns or ()) - set(shard.schema_arrow.names):
+                raise KeyError(f"no column {min(missing)}")
+            return shard.read(columns)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         "All faces, in order; ask for the columns you need."
