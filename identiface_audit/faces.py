@@ -243,5 +243,5 @@ def _duplicates(faces):
     faces = faces.assign(duplicate_of=first.where(first != faces["image_path"], None))
     labels = faces.groupby(["age", "true_gender", "race"], dropna=False).ngroup()
     clash = labels.groupby(faces["sha256"]).transform("nunique") > 1
-    reason = "the same picture stands under other labels too, in a copy of " + first[clash]
+    reason = "the same picture stands under other labels too, in a copy of " + first[clash].astype(str)
     return faces[~clash], pd.DataFrame({"image_path": faces["image_path"][clash], "reason": reason})

@@ -332,4 +332,4 @@ def test_memory_does_not_grow_with_faces(tmp_path):
         told[folder] = json.loads(ended.stdout)
     print(f"made in {made:.0f} s:", *told.values())
     assert told[few]["n"] == size * 10 and told[many]["n"] == size * 40
-    assert told[many]["megabytes"] < 1.1 * told[few]["megabytes"] + 20
+    assert told[many]["megabytes"] < 1.25 * told[few]["megabytes"]  # the rows of one table would be twice as much
