@@ -110,6 +110,12 @@ def plain(value: Any) -> Any:
 _META = b"identiface_audit"
 
 
+def _floats(schema):
+    "Parquet's names of the columns that hold float32; their bytes split by place are smaller with lz4 than as they are with zstd, in half the time."
+    lists = [f.name for f in schema if pa.types.is_fixed_size_list(f.type) and pa.types.is_float32(f.type.value_type)]
+    return [f.name for f in schema if pa.types.is_float32(f.type)] + [f"{name}.list.element" for name in lists]
+
+
 class Store:
     "The folder of one audit, or its address: shards `faces/part-*.parquet`, `rejected.csv`, and `audit.json` once it is finished."
 
@@ -186,8 +192,9 @@ class Store:
         "Shard `index` with its `meta`, whole or not at all."
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _META: json.dumps(plain(meta))})
         words = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_dictionary(f.type)]  # a dictionary of measured values is wasted time
+        packing = {"compression": "lz4", "use_dictionary": words, "use_byte_stream_split": _floats(table.schema)}
         with whole_file(self.part(index)) as part:
-            pq.write_table(table, part, compression="zstd", use_dictionary=words, write_page_checksum=True)
+            pq.write_table(table, part, write_page_checksum=True, **packing)
 
     def read(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         "Shard `index`, checksums compared; StoreError where it is damaged."
