@@ -128,7 +128,7 @@ def scorecam(model, folder):
     return rows | {"ratios": ratios | cpu}
 
 
-def cluster(model, landmarker, folder, n=1536):
+def cluster(model, landmarker, folder, n=2304):
     """The plain engine and `local:N` on as many cores, each with an empty cache: cost of a face after the first third, when all workers are at work."""
     faces, found = drawn(folder, n), {}
     for name, cores, processes in (("plain", 1, 0), ("cluster", 1, 1), ("plain", 2, 0), ("cluster", 2, 2), ("cluster", 2, 4)):

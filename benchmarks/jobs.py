@@ -69,7 +69,8 @@ def audit(faces, model, out, landmarker, limit=None, cores=None, processes=0, af
     seconds, n = done.summary["seconds"], done.summary["n_faces"]
     found = {"n": n, "seconds": end - start, "by_stage": seconds}
     if first and n > first["k"]:
-        steady, more = end - seconds["summary"] - seconds.get("sanity gate", 0) - first["at"], n - first["k"]
+        gate = 0 if after else seconds.get("sanity gate", 0)  # made with the first shard
+        steady, more = end - seconds["summary"] - gate - first["at"], n - first["k"]
         cpu = last["cpu"] - first["cpu"] + own - last["own"] - seconds["summary"]
         found |= {"rate": more / steady, "cpu_ms": 1000 * cpu / more}
     return found

@@ -287,6 +287,7 @@ def connect(address: str) -> Iterator[Any]:
 
     quiet = {"distributed.scheduler.allowed-failures": 2, "logging.distributed": "critical", "distributed.admin.tick.interval": "500ms"}
     quiet["distributed.worker.profile.enabled"] = False  # a fifth of a worker's time
+    quiet["distributed.nanny.pre-spawn-environ"] = {"OMP_NUM_THREADS": 1}  # Dask's own makes malloc give each array's memory back at once
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     options = {"n_workers": int(number or cores), "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with dask.config.set(quiet):
