@@ -124,12 +124,12 @@ def floor(faces, model, landmarker, n):
     "The three parts that cannot be left out, each alone on all cores: faces a second."
     from identiface_audit.classifiers import load_classifier
     from identiface_audit.saliency import maps_and_logits
-    from identiface_audit.workers import _N_CORES
+    from identiface_audit.workers import N_CORES
 
     spawn = multiprocessing.get_context("spawn")
-    gate, answers = spawn.Barrier(_N_CORES), spawn.Queue()
+    gate, answers = spawn.Barrier(N_CORES), spawn.Queue()
     paths = _paths(faces, n)
-    readers = [spawn.Process(target=_read_alone, args=(paths, landmarker, gate, answers)) for _ in range(_N_CORES)]
+    readers = [spawn.Process(target=_read_alone, args=(paths, landmarker, gate, answers)) for _ in range(N_CORES)]
     for reader in readers:
         reader.start()
     landmarks, decoding, cpu_ms = (sum(found) for found in zip(*(answers.get() for _ in readers), strict=True))
@@ -143,9 +143,9 @@ def floor(faces, model, landmarker, n):
     for _ in range(4):
         maps_and_logits(classifier, images, targets)
     model_rate = 4 * 256 / (time.perf_counter() - start)
-    cpu_ms = cpu_ms / _N_CORES + (time.process_time() - cpu) * 1000 / (4 * 256)
+    cpu_ms = cpu_ms / N_CORES + (time.process_time() - cpu) * 1000 / (4 * 256)
     parts = {"landmarks": landmarks, "decoding": decoding, "forward_and_map": model_rate}
-    return parts | {"cores": _N_CORES, "rate": 1 / sum(1 / rate for rate in parts.values()), "cpu_ms": cpu_ms}
+    return parts | {"cores": N_CORES, "rate": 1 / sum(1 / rate for rate in parts.values()), "cpu_ms": cpu_ms}
 
 
 def maps(model, method, backend, n, batch=64):

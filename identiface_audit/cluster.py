@@ -31,6 +31,7 @@ from .settings import Settings
 from .store import Store
 from .summary import count_shards, shard_groups, versions
 from .tasks import Job, describe, make_shard, place_again_there, try_faces
+from .workers import N_CORES
 
 # %% ../nbs/stages/17_cluster.ipynb #99f82614
 class Task(NamedTuple):
@@ -169,9 +170,6 @@ class Crew:
                     yield early.pop(following)
                     following += 1
 
-
-
-
 # %% ../nbs/stages/17_cluster.ipynb #358fc4f8
 def place_all_on(crew: Crew, job: Job, indices: Iterable[int], marks: Sequence[dict], arrived: Callable[[int], None]) -> None:
     "Other thresholds for finished shards. Raises AuditError where workers die over one."
@@ -288,8 +286,7 @@ def connect(address: str) -> Iterator[Any]:
     quiet = {"distributed.scheduler.allowed-failures": 2, "logging.distributed": "critical", "distributed.admin.tick.interval": "500ms"}
     quiet["distributed.worker.profile.enabled"] = False  # a fifth of a worker's time
     quiet["distributed.nanny.pre-spawn-environ"] = {"OMP_NUM_THREADS": 1}  # Dask's own makes malloc give each array's memory back at once
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    options = {"n_workers": int(number or cores), "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    options = {"n_workers": int(number or N_CORES), "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with dask.config.set(quiet):
         with _deaf():
             cluster = distributed.LocalCluster(processes=True, silence_logs=logging.CRITICAL, **options)

@@ -113,7 +113,7 @@ def calibrate(
         for framing in framings:
             plan = read_plan(faces, classifier.input_shape, landmarker, settings.replace(framing=framing))
             read = readers.collect(readers.submit(plan, paths, hashes, [framing.startswith("landmarks")] * len(sample)))
-            good = np.array([not reason for reason in read.reason], bool)
+            good = read.good
             pixels[framing] = read.pixels[good]
     if not good.any():
         raise FacesError(f"{faces}: none of the first {len(sample)} faces can be read; auto needs some to try")
@@ -142,7 +142,7 @@ def finish_shard(
     `mark` are the fingerprints it is written under. Returns [path, reason] of the faces that were lost under way; where a reason may be
     gone next time, the shard says that it is incomplete and the next audit makes it again.
     """
-    good = np.array([not reason for reason in read.reason], bool)
+    good = read.good
     with clock(seconds, "model, maps, regions"):
         kept = read.take(good)
         rows = explain(shard[good], kept, classifier, settings, regions)
@@ -222,7 +222,7 @@ def say_lost(lost: list[list[str]], say: Callable[[str], None]) -> None:
 
 def remember(cache: LandmarkCache, hashes: pd.Series, read: FacesRead, known: dict[str, tuple[np.ndarray, int]]) -> None:
     "New landmarks into the cache, and those that were `known` into `read`; `hashes` (n,) are those of its n faces."
-    good = np.array([not reason for reason in read.reason], bool)
+    good = read.good
     new = good & ~hashes.isin(list(known)).to_numpy()
     cache.put(hashes[new].tolist(), read.landmarks[new], read.faces[new])
     for row in np.flatnonzero(good & ~new):

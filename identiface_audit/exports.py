@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from . import __version__
+from .addresses import at
 from .audit import Audit
 from .report import sentences
 from .store import whole_file
@@ -51,7 +52,7 @@ def write_csv(
     `progress` is called with how many are written and may raise to stop, which leaves no file.
     """
     hidden = _LARGE if named else (*_LARGE, "image_path", "sha256", "duplicate_of")
-    path = Path(path) if isinstance(path, str) else path  # the audit's own folder may be an address
+    path = at(path)
     columns = [n for n in audit.column_names if n not in hidden and not n.startswith("occlusion_")]
     with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         done = 0
@@ -119,7 +120,7 @@ The audit cannot say whether these faces stand for others, whether their labels 
 
 def write_card(audit: Audit, path: str | Path) -> Path:
     "Write `model_card` of an audit to `path`."
-    path = Path(path)
+    path = at(path)
     with whole_file(path) as part:
         part.write_text(model_card(audit.summary), encoding="utf-8")
     return path

@@ -6,13 +6,14 @@ Docs: https://identiface.github.io/identiface-audit/stages/fairness.html.md"""
 
 # %% auto #0
 __all__ = ['SMALL', 'AGE_BANDS', 'region_counts', 'divide', 'recall_gap', 'notebook_scores', 'confusion_counts', 'rates',
-           'balanced_accuracy', 'fairness_metrics', 'age_band', 'groupings', 'fairness']
+           'balanced_accuracy', 'fairness_metrics', 'band_number', 'age_band', 'groupings', 'fairness']
 
 # %% ../nbs/stages/11_fairness.ipynb #e04577d7
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from .evidence import bootstrap_counts, gap_interval, percentile_interval, proportion_interval, ratio_interval
 
@@ -238,15 +239,23 @@ def _equalized_odds(by, levels):
 AGE_BANDS = {"0-17": 18, "18-29": 30, "30-44": 45, "45-59": 60, "60+": np.inf}  # band: first age above it
 
 
+def band_number(age: ArrayLike) -> np.ndarray:
+    """Which of `AGE_BANDS` each age (n,) is in, from 0; their number where it is missing.
+
+    >>> band_number([17, 18, 80, float("nan")]).tolist()
+    [0, 1, 4, 5]
+    """
+    age = np.asarray(age, float)
+    return np.where(np.isnan(age), len(AGE_BANDS), np.searchsorted(list(AGE_BANDS.values())[:-1], age, side="right"))
+
+
 def age_band(age: np.ndarray) -> np.ndarray:
     """The band of each age (n,), `unknown` where it is missing.
 
     >>> age_band([17, 18, 80, float("nan")]).tolist()
     ['0-17', '18-29', '60+', 'unknown']
     """
-    age = np.asarray(age, float)
-    band = np.array([*AGE_BANDS, "unknown"])[np.searchsorted(list(AGE_BANDS.values()), age, side="right").clip(max=len(AGE_BANDS) - 1)]
-    return np.where(np.isnan(age), "unknown", band)
+    return np.array([*AGE_BANDS, "unknown"])[band_number(age)]
 
 
 def groupings(gender: np.ndarray, race: np.ndarray, age: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .fairness import AGE_BANDS
+from .fairness import AGE_BANDS, band_number
 from .store import Store
 
 # %% ../nbs/stages/16_index.ipynb #e309db61
@@ -113,8 +113,8 @@ class FaceIndex:
             true, predicted = self["true_gender"], self["predicted_gender"]
             return true.codes != _through(true.categories.get_indexer(predicted.categories).astype(true.codes.dtype), predicted.codes)
         if name == "age_band":
-            band = np.searchsorted(list(AGE_BANDS.values()), np.arange(self["age"].max(initial=0) + 1), side="right")
-            return pd.Categorical.from_codes(_through(np.append(band, len(AGE_BANDS)).astype(np.int8), self["age"]), [*AGE_BANDS, "unknown"])
+            band = band_number([*range(self["age"].max(initial=0) + 1), np.nan])  # of each age that occurs, of none at the end
+            return pd.Categorical.from_codes(_through(band.astype(np.int8), self["age"]), [*AGE_BANDS, "unknown"])
         parts = (self._store.read(i, [name]) if self._tables is None else self._tables[i] for i in range(self._files))
         columns = [chunk for part in parts for chunk in part[name].chunks]
         if name not in _LABELS:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from .attention import top_region
 from .faces import GENDERS
-from .fairness import AGE_BANDS
+from .fairness import AGE_BANDS, band_number
 from .findings import count_rows, region_tally
 from .occlusion import ELSEWHERE
 from .regional_gap import Fill
@@ -55,8 +55,7 @@ def _arrays(rows, settings, region_names):
 
 def _first_year(rows):
     "The first year of each face's age band, (n,) float; NaN where the age is unknown."
-    age, ends = rows["age"].to_numpy().astype(float), np.array([0, *AGE_BANDS.values()], float)
-    return np.where(np.isnan(age), np.nan, ends[np.searchsorted(ends[1:-1], age, side="right")])
+    return np.array([0, *list(AGE_BANDS.values())[:-1], np.nan])[band_number(rows["age"].to_numpy().astype(float))]
 
 # %% ../nbs/stages/15_tally.ipynb #5f27e034
 SAMPLE = 100_000  # faces

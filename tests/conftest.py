@@ -56,3 +56,14 @@ def done(faces, tmp_path_factory):
 
     settings = load_settings(preset="notebook", shard_size=25)
     return audit(faces, demo_model(), tmp_path_factory.mktemp("done") / "audit", settings=settings)
+
+
+@pytest.fixture(scope="session")
+def whole(faces, tmp_path_factory):
+    "The audit of `faces` that nothing interrupted, on one machine; killed, resumed and clustered ones equal it."
+    from processes import settings
+
+    from identiface_audit.audit import audit
+    from identiface_audit.synthetic import demo_model
+
+    return audit(faces, demo_model(), tmp_path_factory.mktemp("whole") / "audit", settings=settings())

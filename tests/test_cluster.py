@@ -11,15 +11,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import SHARD, finish, needs_proc, session, settings, stamps, start, until
+from processes import assert_same as assert_same_rows
 
 from identiface_audit.audit import Audit, audit
 from identiface_audit.errors import AuditError, StoreError
-from identiface_audit.settings import load_settings
 from identiface_audit.store import Store
 from identiface_audit.synthetic import demo_model
 
@@ -27,29 +26,14 @@ distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
 
 SEEDS = int(os.environ.get("IDENTIFACE_SEEDS", 2))
-SHARD = 10  # of 60 faces
-KEYS = ("n_faces", "n_rejected", "groups", "notebook", "fairness", "regions", "overall_bias", "verdict", "slices")
-
-
-def settings(**changes):
-    return load_settings(shard_size=SHARD, **changes)
 
 
 def assert_same(a, b):
-    "Row for row, column for column and fingerprint for fingerprint the same; nothing temporary is left."
-    assert a.store.table().equals(b.store.table())
+    "Fingerprint for fingerprint, too, and no lock is left."
+    assert_same_rows(a, b)
     metas = [[{k: m[k] for k in ("seen", "placed", "rejected")} for m in x.store.metas(len(x.store.parts()))] for x in (a, b)]
     assert metas[0] == metas[1]
-    assert [a.summary.get(k) for k in KEYS] == [b.summary.get(k) for k in KEYS]
-    assert a.rejected.equals(b.rejected)
-    if a.store.here:
-        assert not list(a.folder.rglob("*.tmp")) and not (a.folder / ".owner").exists()
-
-
-@pytest.fixture(scope="module")
-def whole(faces, tmp_path_factory):
-    "The one-machine audit that all others must equal."
-    return audit(faces, demo_model(), tmp_path_factory.mktemp("whole") / "audit", settings=settings())
+    assert not a.store.here or not (a.folder / ".owner").exists()
 
 
 @contextlib.contextmanager
@@ -74,48 +58,10 @@ def pids(client):
     return [pid for pid in found if pid]
 
 
-def start(faces, out, where, **options):
-    command = [sys.executable, "-m", "identiface_audit", "run", "--faces", faces, "--model", demo_model(), "--out", out, "--no-faces", "--cluster", where]
-    for name, value in ({"shard_size": SHARD} | options).items():
-        command += ["--set", f"{name}={value}"]
-    hears = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([str(c) for c in command], start_new_session=True, **hears, **pipes)
-
-
-def finish(process, code=0):
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == code, said
-    assert "Traceback" not in said and "Exception" not in said, said
-    return said
-
-
-def session(process):
-    "Ids of the living processes that the command started."
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, sid = stat.read_text().rpartition(")")[2].split()[:4]
-            if int(sid) == process.pid and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
-
-
-def until(condition, seconds=120):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "nothing happened"
-        time.sleep(0.01)
-
-
-def stamps(out):
-    return {p.name: p.stat().st_mtime_ns for p in Store(out).parts()}
-
-
 def test_command_line(faces, whole, tmp_path):
     "Spawned as a user spawns it; then one machine finds all shards done, and a cluster finds one machine's."
     out, said = tmp_path / "audit", []
-    assert not [line for line in finish(start(faces, out, "local:2")).splitlines() if "identiface" in line]
+    assert not [line for line in finish(start(faces, out, cluster="local:2")).splitlines() if "identiface" in line]
     assert_same(Audit(out), whole)
     before = stamps(out)
     audit(faces, demo_model(), out, settings=settings(), say=said.append)
@@ -235,7 +181,7 @@ def test_the_scheduler_is_restarted(faces, whole, scheduler, tmp_path):
     address, begin = scheduler
     first, _ = begin()
     out = tmp_path / "audit"
-    process = start(faces, out, address)
+    process = start(faces, out, cluster=address)
     until(lambda: len(Store(out).parts()) >= 2 or process.poll() is not None)
     before = stamps(out)
     first.kill()
@@ -252,22 +198,22 @@ def test_the_client_is_gone(faces, whole, scheduler, tmp_path):
     address, begin = scheduler
     begin()
     out = tmp_path / "audit"
-    process = start(faces, out, address)
+    process = start(faces, out, cluster=address)
     until(lambda: len(Store(out).parts()) >= 2 or process.poll() is not None)
     process.kill()
     process.wait()
     assert not (out / "audit.json").exists()
     before = stamps(out)
-    said = finish(start(faces, out, address))
+    said = finish(start(faces, out, cluster=address))
     assert "are done already; going on from there" in said
     assert_same(Audit(out), whole)
     assert before.items() <= stamps(out).items()
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+@needs_proc
 def test_ctrl_c(faces, whole, tmp_path):
     out = tmp_path / "audit"
-    process = start(faces, out, "local:2")
+    process = start(faces, out, cluster="local:2")
     until(lambda: len(Store(out).parts()) >= 1 or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)
     said = finish(process, 130)

@@ -8,28 +8,21 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pyarrow.parquet as pq
 import pytest
+from processes import SHARD, assert_same, needs_proc, session, settings, start
 
 from identiface_audit.audit import Audit, audit
 from identiface_audit.errors import StoreError
-from identiface_audit.settings import load_settings
 from identiface_audit.store import LandmarkCache, Store
 from identiface_audit.synthetic import demo_model
 
 KILLS = int(os.environ.get("IDENTIFACE_KILLS", 20))
-SHARD = 10  # of 60 faces
-
-
-def settings(**changes):
-    return load_settings(shard_size=SHARD, **changes)
-
-
 @pytest.fixture(scope="module")
 def many(faces, tmp_path_factory):
     "240 faces: four copies of each drawn one, different in a byte that no decoder reads, so that every one is worked on."
@@ -41,45 +34,15 @@ def many(faces, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(faces, tmp_path_factory):
-    "The audit of `faces` that nothing interrupted."
-    return audit(faces, demo_model(), tmp_path_factory.mktemp("whole") / "audit", settings=settings())
-
-
-@pytest.fixture(scope="module")
 def whole_of_many(many, tmp_path_factory):
     return audit(many, demo_model(), tmp_path_factory.mktemp("whole") / "audit", settings=settings())
 
 
-def start(faces, out, cache, **options):
-    "The command in a session of its own, as a terminal would start it."
-    command = [sys.executable, "-m", "identiface_audit", "run", "--faces", faces, "--model", demo_model(), "--out", out, "--no-faces"]
-    for name, value in ({"shard_size": SHARD} | options).items():
-        command += ["--set", f"{name}={value}"]
-    environment = os.environ | {"IDENTIFACE_CACHE": str(cache)}
-    hears = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a test run in the background ignores Ctrl-C, and so would this
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([str(c) for c in command], env=environment, start_new_session=True, **hears, **pipes)
-
-
 def finish(process, code=0):
-    "Wait for its end; what it said. All its processes are gone and none left a traceback."
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == code, said
-    assert "Traceback" not in said and "Exception" not in said, said
+    "What it said; all its processes are gone."
+    said = processes.finish(process, code)
     assert gone(process), f"left behind: {session(process)}"
     return said
-
-
-def session(process):
-    "Ids of the living processes of the audit `process`."
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, sid = stat.read_text().rpartition(")")[2].split()[:4]
-            if int(sid) == process.pid and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
 
 
 def gone(process, patience=10.0):
@@ -107,18 +70,6 @@ def wait_for(process, condition):
         assert time.monotonic() < limit
         time.sleep(0.002)
     return process.poll() is None
-
-
-def assert_same(audit_a, audit_b):
-    "Row for row and column for column the same, maps and landmarks included; nothing temporary is left."
-    assert audit_a.store.table().equals(audit_b.store.table())
-    keys = ("n_faces", "n_rejected", "groups", "notebook", "regions", "overall_bias")
-    assert [audit_a.summary[k] for k in keys] == [audit_b.summary[k] for k in keys]
-    assert audit_a.rejected.equals(audit_b.rejected)
-    assert not list(audit_a.folder.rglob("*.tmp"))
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 
 
 def wait_for_shards(process, out, n):

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from browser import ROOT
+from processes import until
 
 from identiface_audit.audit import Audit, audit
 from identiface_audit.exports import write_csv
@@ -221,20 +222,17 @@ def test_a_long_table_is_written_in_a_thread_and_can_be_stopped(large, tmp_path,
     app = AuditApp(tmp_path / "a", faces="hide")
     export = app.tabs.children[-1].children[1]
 
-    def until(true):
-        end = time.monotonic() + 60
-        while not true() and time.monotonic() < end:
-            time.sleep(0.01)
-        return true()
-
     export.table.click()
-    assert until(lambda: "of 20,000 faces" in export.link.value) and export.table.description == "Stop"
+    until(lambda: "of 20,000 faces" in export.link.value)
+    assert export.table.description == "Stop"
     export.table.click()
-    assert until(lambda: "was stopped at" in app.border.message.value) and not list((tmp_path / "a").glob("*.csv.*"))
+    until(lambda: "was stopped at" in app.border.message.value)
+    assert not list((tmp_path / "a").glob("*.csv.*"))
     assert not (tmp_path / "a" / "faces.csv").exists() and export.table.description == "Faces (CSV)"
     app.choice.filter = {"outcome": "misclassified"}
     export.table.click()
-    assert until(lambda: "download=" in export.link.value) and not app.border.message.value
+    until(lambda: "download=" in export.link.value)
+    assert not app.border.message.value
     assert len(pd.read_csv(tmp_path / "a" / "faces.csv")) == large.index["wrong"].sum()
 
 

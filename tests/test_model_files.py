@@ -11,6 +11,7 @@ import hostile
 import numpy as np
 import psutil
 import pytest
+from processes import until
 
 from identiface_audit.classifiers import import_keras, load_classifier
 from identiface_audit.errors import ModelError
@@ -78,13 +79,6 @@ def test_the_sandbox_dies_with_its_parent(tmp_path):
     parent.kill()
     parent.wait()
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-
-
-def until(condition, seconds=30):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 # files of every age
