@@ -146,35 +146,17 @@ th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: righ
 """
 
 # %% ../nbs/views/01_report.ipynb #416f0888
-_ANSWER = """
+_ALIVE = """
 const data = JSON.parse(document.getElementById("idf-data").textContent);
 const decode = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-const [pictures, heat, points] = data.buffers.map(decode), n = data.faces.length, state = data.state, heard = {};
-for (const name of ["order", "luts"]) state[name] = new DataView(decode(state[name]).buffer);
-const part = (all, row) => all.subarray((row * all.length) / n, ((row + 1) * all.length) / n);
-const join = parts => new DataView(new Blob(parts).size ? Uint8Array.from(parts.flatMap(p => [...p])).buffer : new ArrayBuffer(0));
-const model = {
-  get: name => state[name],
-  set(name, value) { state[name] = value; (heard[`change:${name}`] || []).forEach(act => act()); },
-  save_changes() {},
-  on(name, act) { (heard[name] ??= []).push(act); },
-  off() {},
-  send(question) {
-    const rows = question.type === "face" ? [question.row] : question.rows;
-    let start = 0;
-    const images = rows.map(r => pictures.subarray(data.faces[r].start, data.faces[r].start + data.faces[r].length));
-    const faces = rows.map((r, i) => { const face = { ...data.faces[r], start }; start += images[i].length; return face; });
-    const answer = { type: question.type, id: question.id, rows, faces, face: faces[0], row: question.row, shape: data.shape, points: data.points };
-    setTimeout(() => heard["msg:custom"].forEach(act => act(answer, [join(images), join(rows.map(r => part(heat, r))), join(rows.map(r => part(points, r)))])));
-  },
-};
-render({ model, el: document.getElementById("idf-grid") });
+const state = { ...data.state, order: order(data.faces.map((_, i) => i)), luts: new DataView(decode(data.state.luts).buffer), poster: null };
+render({ model: still(state, answering(data, data.buffers.map(decode))), el: document.getElementById("idf-grid") });
 """
 
 
 def _living_grid(audit, most=200):
     "HTML of the grid with `most` faces at the most that can still be read; empty without any."
-    from identiface_audit.widgets.grid import FaceGrid, read_static
+    from identiface_audit.widgets.grid import STILL, FaceGrid, read_static
     from identiface_audit.widgets.pages import FacePages
 
     wrong, draw = audit.index["wrong"], np.random.default_rng(0).choice
@@ -187,15 +169,14 @@ def _living_grid(audit, most=200):
         return ""
     text = lambda data: base64.b64encode(data).decode()
     grid = FaceGrid(audit, rows[:0])
-    names = "selected active layers opacity threshold colormap cell height label empty lut_names colours input_shape toolbar".split()
-    state = {name: getattr(grid, name) for name in names} | {"order": text(np.arange(len(rows), dtype="<i4").tobytes()), "luts": text(grid.luts), "poster": None}
+    state = {name: getattr(grid, name) for name in STILL} | {"luts": text(grid.luts)}
     state["notice"] = f"{len(rows) - len(more):,} of {len(mistakes):,} misclassified, {len(more):,} of {len(others):,} recognised"
     data = {"state": state, "faces": message["faces"], "shape": list(message["shape"]), "points": message["points"], "buffers": [text(b) for b in buffers]}
     safe = json.dumps(data).replace("<", "\\u003c")  # no </script> in it
     style = read_static("theme.css") + read_static("grid.css")
     return (
         f'<div class="idf-live"><h2>Faces, with sliders</h2><style>{style}</style><div id="idf-grid"></div>'
-        f'<script type="application/json" id="idf-data">{safe}</script><script type="module">{read_static("grid.js")}{_ANSWER}</script></div>'
+        f'<script type="application/json" id="idf-data">{safe}</script><script type="module">{read_static("alone.js")}{read_static("grid.js")}{_ALIVE}</script></div>'
     )
 
 

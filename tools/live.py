@@ -12,11 +12,10 @@ import numpy as np
 
 from identiface_audit.audit import Audit
 from identiface_audit.widgets.bias_viewer import BiasViewer
-from identiface_audit.widgets.grid import FaceGrid
+from identiface_audit.widgets.grid import STILL, FaceGrid
 from identiface_audit.widgets.pages import FacePages
 
 FOLDER = Path(__file__).resolve().parents[1] / "nbs" / "live"
-GRID = "selected active layers opacity threshold colormap cell height label notice empty lut_names colours input_shape toolbar".split()
 TABLE = "columns rows caption note empty sortable sort pressed height uid".split()
 
 
@@ -41,7 +40,7 @@ def main(folder: str) -> None:
         places.append([len(whole), len(part)])
         whole += part
     data = {
-        "grid": {name: getattr(grid, name) for name in GRID},
+        "grid": {name: getattr(grid, name) for name in STILL},
         "table": {name: getattr(bias.table, name) for name in TABLE},
         "behind": {f"{i}:{key}": bias._behind(i, key) for i, key in sorted(press)},
         "faces": message["faces"], "shape": list(message["shape"]), "points": message["points"], "buffers": places[:3], "luts": places[3],

@@ -1,0 +1,1 @@
+../../identiface_audit/static/alone.js
