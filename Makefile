@@ -16,7 +16,8 @@ demo: setup
 	$(BIN)/identiface-audit demo --out identiface-demo
 
 test: setup check lessons
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 # Code style and types; that notebooks are clean is a test.
 check: setup

@@ -32,7 +32,7 @@ def example_audit() -> Audit:
     folder cannot be written.
 
     >>> audit = example_audit()
-    >>> audit.summary["n_faces"], len(audit.misclassified)
+    >>> audit.summary["n_faces"], audit.summary["n_misclassified"]
     (60, 9)
     """
     folder = cache_folder() / "examples" / _code()

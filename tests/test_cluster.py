@@ -22,6 +22,8 @@ from identiface_audit.errors import AuditError, StoreError
 from identiface_audit.store import Store
 from identiface_audit.synthetic import demo_model
 
+pytestmark = pytest.mark.alone
+
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
 
@@ -184,7 +186,7 @@ def test_the_scheduler_is_restarted(faces, whole, scheduler, tmp_path):
     for attempt in range(5):
         out = tmp_path / f"audit{attempt}"
         process = start(faces, out, cluster=address)
-        until(lambda: len(Store(out).parts()) >= 1 or process.poll() is not None)
+        until(lambda out=out, process=process: len(Store(out).parts()) >= 1 or process.poll() is not None)
         before = stamps(out)
         running.kill()
         running.wait()

@@ -22,7 +22,11 @@ from identiface_audit.errors import StoreError
 from identiface_audit.store import LandmarkCache, Store
 from identiface_audit.synthetic import demo_model
 
+pytestmark = pytest.mark.alone
+
 KILLS = int(os.environ.get("IDENTIFACE_KILLS", 20))
+
+
 @pytest.fixture(scope="module")
 def many(faces, tmp_path_factory):
     "240 faces: four copies of each drawn one, different in a byte that no decoder reads, so that every one is worked on."
