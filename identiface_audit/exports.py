@@ -68,7 +68,12 @@ def _cell(text):
 
 
 def model_card(summary: dict) -> str:
-    "The model card of an `audit.json`: YAML with Hugging Face's fields (a `model-index` with the recall of each group), then Markdown."
+    """The model card of an `audit.json`: YAML with Hugging Face's fields (a `model-index` with the recall of each group), then Markdown.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> model_card(example_audit().summary).splitlines()[0]
+    '---'
+    """
     s = summary
     name = Path(s["model"]["file"]).stem
     metrics = [{"type": "recall", "name": f"recall, {g}", "value": v["recall"]["value"]} for g, v in s["groups"].items() if v["n"]]
@@ -119,7 +124,14 @@ The audit cannot say whether these faces stand for others, whether their labels 
 
 
 def write_card(audit: Audit, path: str | Path) -> Path:
-    "Write `model_card` of an audit to `path`."
+    """Write `model_card` of an audit to `path`.
+
+    >>> import tempfile
+    >>> from identiface_audit.examples import example_audit
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_card(example_audit(), Path(folder) / "card.md").name
+    'card.md'
+    """
     path = at(path)
     with whole_file(path) as part:
         part.write_text(model_card(audit.summary), encoding="utf-8")

@@ -53,7 +53,13 @@ def sentences(summary: dict) -> list[str]:
 
 # %% ../nbs/views/01_report.ipynb #d333157e
 def region_table(summary: dict) -> pd.DataFrame:
-    "One row a region: counts, shares, their difference with its interval, and p-values raw and corrected."
+    """One row a region: counts, shares, their difference with its interval, and p-values raw and corrected.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> audit = example_audit()
+    >>> len(region_table(audit.summary)) == len(audit.summary["regions"])
+    True
+    """
     rows = {}
     for name, region in summary["regions"].items():
         groups = [g for g in summary["groups"] if g in region]
