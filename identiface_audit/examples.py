@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from .audit import Audit, audit
+from .errors import StoreError, one_line
 from .landmarks import cache_folder
 from .settings import load_settings
 from .synthetic import DEMO_PLANT, DEMO_RELIABILITY, demo_model, write_faces
@@ -36,10 +37,13 @@ def example_audit() -> Audit:
     (60, 9)
     """
     folder = cache_folder() / "examples" / _code()
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".made"):
-        if not (folder / "audit" / "audit.json").exists():
-            write_faces(folder / "faces", 60, seed=3, reliability=DEMO_RELIABILITY, plant=DEMO_PLANT)
-            return audit(folder / "faces", demo_model(), folder / "audit", settings=load_settings(preset="notebook", shard_size=30))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".made"):
+            if not (folder / "audit" / "audit.json").exists():
+                write_faces(folder / "faces", 60, seed=3, reliability=DEMO_RELIABILITY, plant=DEMO_PLANT)
+                audit(folder / "faces", demo_model(), folder / "audit", settings=load_settings(preset="notebook", shard_size=25))
+    except OSError as error:
+        hint = "set IDENTIFACE_CACHE to a folder that can be written"
+        raise StoreError(f"{folder}: cannot be written: {error.strerror or one_line(error)}; {hint}") from None
     return Audit(folder / "audit")
-

@@ -48,14 +48,11 @@ def faces(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def done(faces, tmp_path_factory):
-    "A finished audit of `faces` by the demo model under the preset `notebook`; tests read it and never write to it."
-    from identiface_audit.audit import audit
-    from identiface_audit.settings import load_settings
-    from identiface_audit.synthetic import demo_model
+def done():
+    "A finished audit of the same faces as `faces` by the demo model under the preset `notebook`; tests read it and never write to it."
+    from identiface_audit.examples import example_audit
 
-    settings = load_settings(preset="notebook", shard_size=25)
-    return audit(faces, demo_model(), tmp_path_factory.mktemp("done") / "audit", settings=settings)
+    return example_audit()
 
 
 @pytest.fixture(scope="session")

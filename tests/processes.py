@@ -62,6 +62,11 @@ def until(condition, seconds=120):
         time.sleep(0.01)
 
 
+def until_written(process, out, shards):
+    "Wait until an audit has written so many shards, or is over."
+    until(lambda: len(Store(out).parts()) >= shards or process.poll() is not None)
+
+
 def stamps(out):
     "{shard: when it was written}."
     return {p.name: p.stat().st_mtime_ns for p in Store(out).parts()}

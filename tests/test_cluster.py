@@ -14,7 +14,7 @@ import threading
 
 import numpy as np
 import pytest
-from processes import SHARD, finish, needs_proc, session, settings, stamps, start, until
+from processes import SHARD, finish, needs_proc, session, settings, stamps, start, until, until_written
 from processes import assert_same as assert_same_rows
 
 from identiface_audit.audit import Audit, audit
@@ -186,7 +186,7 @@ def test_the_scheduler_is_restarted(faces, whole, scheduler, tmp_path):
     for attempt in range(5):
         out = tmp_path / f"audit{attempt}"
         process = start(faces, out, cluster=address)
-        until(lambda out=out, process=process: len(Store(out).parts()) >= 1 or process.poll() is not None)
+        until_written(process, out, 2)
         before = stamps(out)
         running.kill()
         running.wait()
@@ -205,7 +205,7 @@ def test_the_client_is_gone(faces, whole, scheduler, tmp_path):
     begin()
     out = tmp_path / "audit"
     process = start(faces, out, cluster=address)
-    until(lambda: len(Store(out).parts()) >= 2 or process.poll() is not None)
+    until_written(process, out, 2)
     process.kill()
     process.wait()
     assert not (out / "audit.json").exists()
@@ -220,7 +220,7 @@ def test_the_client_is_gone(faces, whole, scheduler, tmp_path):
 def test_ctrl_c(faces, whole, tmp_path):
     out = tmp_path / "audit"
     process = start(faces, out, cluster="local:2")
-    until(lambda: len(Store(out).parts()) >= 1 or process.poll() is not None)
+    until_written(process, out, 1)
     os.killpg(process.pid, signal.SIGINT)
     said = finish(process, 130)
     assert "stopped; what is finished is kept. Give the same command again to go on" in said

@@ -130,3 +130,13 @@ def test_a_detector_closed_twice_and_at_exit_says_nothing(landmarker):
     )
     ended = subprocess.run([sys.executable, "-c", code, landmarker], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0 and "Traceback" not in ended.stderr and "Exception" not in ended.stderr
+
+
+def test_the_example_says_where_its_cache_cannot_be_written(tmp_path, monkeypatch):
+    from identiface_audit.errors import StoreError
+    from identiface_audit.examples import example_audit
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("IDENTIFACE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="cannot be written: Not a directory; set IDENTIFACE_CACHE"):
+        example_audit()
