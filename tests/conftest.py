@@ -43,7 +43,7 @@ def faces(tmp_path_factory) -> Path:
     from identiface_audit.synthetic import DEMO_PLANT, DEMO_RELIABILITY, write_faces
 
     folder = tmp_path_factory.mktemp("drawn") / "faces"
-    write_faces(folder, 60, seed=3, reliability=DEMO_RELIABILITY, plant=DEMO_PLANT)
+    write_faces(folder, 60, seed=88, reliability=DEMO_RELIABILITY, plant=DEMO_PLANT)
     return folder
 
 
