@@ -106,18 +106,17 @@ def calibrate(
     framings = FRAMINGS if settings.framing == "auto" else (settings.framing,)
     given = getattr(classifier, "scale", "as given")
     scales = SCALES if settings.scale == "auto" and given in SCALES else (given,)
-    sample, pixels = table.groupby("true_gender").head(SAMPLE), {}
+    sample, read = table.groupby("true_gender").head(SAMPLE), {}
     paths, hashes = sample["image_path"].tolist(), sample["sha256"].tolist()
     landmarker = str(find_landmarker(settings.landmarker, say))
     with FaceReaders(settings.workers, settings.timeout, say=say) as readers:
         for framing in framings:
             plan = read_plan(faces, classifier.input_shape, landmarker, settings.replace(framing=framing))
-            read = readers.collect(readers.submit(plan, paths, hashes, [framing.startswith("landmarks")] * len(sample)))
-            good = read.good
-            pixels[framing] = read.pixels[good]
+            read[framing] = readers.collect(readers.submit(plan, paths, hashes, [framing.startswith("landmarks")] * len(sample)))
+    good = np.logical_and.reduce([r.good for r in read.values()])  # every framing is tried on the same faces
     if not good.any():
         raise FacesError(f"{faces}: none of the first {len(sample)} faces can be read; auto needs some to try")
-    tried = try_inputs(classifier, pixels, sample["true_gender"].to_numpy(str)[good], scales)
+    tried = try_inputs(classifier, {framing: r.pixels[good] for framing, r in read.items()}, sample["true_gender"].to_numpy(str)[good], scales)
     chosen = choose_input(tried)
     say(input_report(tried, chosen))
     if given in SCALES:

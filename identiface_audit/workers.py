@@ -200,6 +200,8 @@ class FaceReaders:
     ):
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise AuditError('an audit in a script must stand under `if __name__ == "__main__":`')
+        if getattr(sys.modules["__main__"], "__file__", "") == "<stdin>":
+            del sys.modules["__main__"].__file__  # a spawned process would look for a file of this name
         self.n, self.timeout, self.landmarker, self._say = workers or N_CORES, timeout, landmarker, say
         self._threads = ThreadPoolExecutor(self.n, "face reader", initializer=_deaf)
         self._mine, self._stopping = threading.local(), False

@@ -111,6 +111,21 @@ def test_reading_an_audit_needs_neither_tensorflow_nor_mediapipe(done, tmp_path)
     assert ended.returncode == 0 and ended.stdout.startswith("60 (60, 48, 48)"), ended.stderr
 
 
+def test_a_script_on_standard_input_can_read_faces(faces):
+    "Spawned processes import the main script, and this one has no file."
+    code = """if True:
+        import hashlib, pathlib, sys
+        from identiface_audit.workers import FaceReaders, ReadPlan
+        folder = pathlib.Path(sys.argv[1])
+        name = sorted(p.name for p in folder.glob("*.jpg"))[0]
+        with FaceReaders(1) as readers:
+            plan = ReadPlan(str(folder), (48, 48, 1), "", 50, 40, 16)
+            read = readers.collect(readers.submit(plan, [name], [hashlib.sha256((folder / name).read_bytes()).hexdigest()], [False]))
+        print(read.good.tolist(), read.size.tolist())"""
+    ended = subprocess.run([sys.executable, "-", faces], input=code, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "[True] [[200, 200]]\n", ended.stderr
+
+
 @pytest.mark.shared
 def test_the_command_of_the_issue_on_real_faces(shared, tmp_path):
     "1,000 real faces: accuracy 0.92, nothing on stderr that a user would have to understand."

@@ -1,14 +1,17 @@
 """Scale and framing: what the model sees is what landmarks and maps are laid over, and what auto finds is right and written down."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from identiface_audit import engine
 from identiface_audit.audit import audit
-from identiface_audit.classifiers import function_classifier
+from identiface_audit.classifiers import function_classifier, load_classifier
 from identiface_audit.cli import parser
 from identiface_audit.errors import SettingsError
+from identiface_audit.faces import find_faces
 from identiface_audit.framing import FRAMINGS, frame_picture, frames, into_frames, parse_framing, scale_pixels
 from identiface_audit.settings import SCALES, load_settings
 from identiface_audit.synthetic import CUE_REGIONS, demo_model, write_faces
@@ -106,6 +109,26 @@ def test_auto_finds_scale_and_framing_and_writes_down_why(faces, tmp_path, monke
     assert done.summary["settings"]["scale"] == "auto" and model["map_methods"] == []
     assert done.faces()["map_empty"].all() and all(c["map"] == 0 and c["read"] == 12 for c in done.summary["coverage"].values())
     assert any("no such maps" in line for line in done.summary["warnings"])
+
+
+@needs_landmarker
+def test_a_face_that_goes_away_between_two_framings_is_left_out_of_both(faces, tmp_path, monkeypatch):
+    "Every framing is tried on the same faces; a woman lost in one only must not shift the genders in the others."
+    folder = Path(shutil.copytree(faces, tmp_path / "faces"))
+    settings = load_settings(framing="auto", landmarker=str(LANDMARKER), workers=1)
+    table, demo = find_faces(folder, settings)[0], load_classifier(demo_model(), NAMES)
+    plan = engine.read_plan
+
+    def read_plan(*of):
+        if of[-1].framing == FRAMINGS[1]:
+            (folder / table["image_path"].iloc[0]).unlink(missing_ok=True)
+        return plan(*of)
+
+    monkeypatch.setattr(engine, "read_plan", read_plan)
+    _, tried = engine.calibrate(demo, folder, table, settings, print)
+    monkeypatch.undo()
+    assert tried == engine.calibrate(demo, folder, table[1:], settings, print)[1]
+    assert [row["n"] for row in tried] == [len(table) - 1] * len(FRAMINGS)
 
 
 @needs_landmarker
