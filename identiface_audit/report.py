@@ -57,7 +57,7 @@ def region_table(summary: dict) -> pd.DataFrame:
 
     >>> from identiface_audit.examples import example_audit
     >>> region_table(example_audit().summary).loc["nose", "FEMALE looked there"]
-    '1 of 9'
+    '2 of 11'
     """
     rows = {}
     for name, region in summary["regions"].items():
