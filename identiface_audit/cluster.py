@@ -60,7 +60,7 @@ def _answer(future):
         return _LOST
 
 
-_ANSWER, _PATIENCE = 10, 300  # seconds for a scheduler to answer, and to come back
+_ANSWER, _NOTICE, _PATIENCE = 10, 30, 300  # seconds for a scheduler to answer, to be without a worker, and to come back
 
 
 class Crew:
@@ -71,14 +71,32 @@ class Crew:
             raise AuditError("the audit needs a Dask client that is not asynchronous")
         self.client, self.say, self.first = client, say, deque[Task]()
         self._address, self._security, self._counted, self._room, self._n = client.scheduler.address, client.security, 0.0, 1, 0
+        self._seen, self._missed = time.monotonic(), False  # when there was a worker; whether the user was told that there is none
 
     def room(self) -> int:
-        "How many tasks may be out: one for each worker, and one where there is none yet."
-        if time.monotonic() > self._counted + 1:
+        "How many tasks may be out: one for each worker, and one where there is none yet. Asked once a second, it looks after the workers."
+        now = time.monotonic()
+        if now > self._counted + 1:
+            self._counted = now
             with contextlib.suppress(OSError, CancelledError, RuntimeError):
-                self._room = max(len(self.client.nthreads()), 1)
-            self._counted = time.monotonic()
+                n = len(self.client.nthreads())
+                self._room = max(n, 1)
+                self._look_after(n, now)
         return self._room
+
+    def _look_after(self, n, now):
+        "A worker that is killed while it starts is not replaced by its nanny: a local cluster is asked for it. Elsewhere others see to it."
+        cluster = self.client.cluster
+        local = len(getattr(cluster, "worker_spec", ()))
+        if n < local:
+            cluster.scale(local)
+        if n:
+            self._seen, self._missed = now, False
+        elif local and now > self._seen + _PATIENCE:
+            raise AuditError(f"{self._address}: no worker stays alive for {_PATIENCE} s; have they enough memory? Give the same command again to go on")
+        elif now > self._seen + _NOTICE and not self._missed:
+            self._missed = True
+            self.say(f"the scheduler {self._address} has had no worker for {_NOTICE} s; the audit goes on as soon as it has one")
 
     def _submit(self, task):
         self._n += 1
@@ -102,6 +120,10 @@ class Crew:
                     done.add(future)
                 if not out:
                     return
+                while done.queue.empty():
+                    with done.thread_condition:
+                        done.thread_condition.wait(0.1)
+                    self.room()
                 future = next(done)
                 answer = _answer(future)
                 if answer is _LOST:
@@ -284,7 +306,7 @@ def connect(address: str) -> Iterator[Any]:
     import dask
 
     quiet = {"distributed.scheduler.allowed-failures": 2, "logging.distributed": "critical", "distributed.admin.tick.interval": "500ms"}
-    quiet["distributed.worker.profile.enabled"] = False  # a fifth of a worker's time
+    quiet |= {"distributed.worker.profile.enabled": False, "distributed.deploy.lost-worker-timeout": "2s"}  # profiling is a fifth of a worker's time
     quiet["distributed.nanny.pre-spawn-environ"] = {"OMP_NUM_THREADS": 1}  # Dask's own makes malloc give each array's memory back at once
     options = {"n_workers": int(number or N_CORES), "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with dask.config.set(quiet):

@@ -17,6 +17,7 @@ import pytest
 from processes import SHARD, finish, needs_proc, session, settings, stamps, start, until, until_written
 from processes import assert_same as assert_same_rows
 
+from identiface_audit import cluster
 from identiface_audit.audit import Audit, audit
 from identiface_audit.errors import AuditError, StoreError
 from identiface_audit.store import Store
@@ -121,6 +122,30 @@ def test_workers_are_killed(faces, whole, client, tmp_path, seed):
             thread.join()
     assert_same(found, whole)
     assert killed and all(len(stamps) == 1 for stamps in written.values()), "a shard was written twice"
+
+
+def test_workers_that_nobody_restarts(faces, whole, tmp_path):
+    "Nannies that gave up, as they do where a worker is killed while it starts: the cluster is asked for new workers, else the audit would wait for ever."
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}), processes() as client:
+
+        def meddle(stage, done, total):
+            if (stage, done) == ("faces", 2 * SHARD):
+                for nanny in list(client.cluster.workers.values()):
+                    client.cluster.sync(nanny.close)
+                assert not client.nthreads()
+
+        assert_same(audit(faces, demo_model(), tmp_path / "audit", settings=settings(), client=client, progress=meddle), whole)
+        assert len(client.nthreads()) == 2
+
+
+def test_a_scheduler_without_workers(monkeypatch):
+    "It says so, and goes on when there is one."
+    monkeypatch.setattr(cluster, "_NOTICE", 1)
+    with processes(0) as client:
+        said = []
+        crew = cluster.Crew(client, lambda line: (said.append(line), client.cluster.scale(1)))
+        assert crew.once(abs, -3) == 3
+        assert said == [f"the scheduler {client.scheduler.address} has had no worker for 1 s; the audit goes on as soon as it has one"]
 
 
 def test_a_face_that_hangs(faces, whole, client, tmp_path):
