@@ -60,5 +60,9 @@ def below(folder: str | Path, path: str) -> str:
 
 
 def absolute(path: str | Path) -> str:
-    "What another process, or another reader, finds it by: an address as it is, a path of this machine in full."
+    """What another process, or another reader, finds it by: an address as it is, a path of this machine in full.
+
+    >>> absolute("s3://bucket/faces/"), absolute("faces") == os.path.join(os.getcwd(), "faces")
+    ('s3://bucket/faces', True)
+    """
     return str(path).rstrip("/") if is_address(path) else str(at(path).resolve())

@@ -163,7 +163,15 @@ REJECTED_COLUMNS = ["image_path", "reason"]
 
 
 def hash_files(folder: str | Path, paths: Sequence[str], max_megabytes: float = 50) -> list[str | FacesError]:
-    "SHA-256 of each file of a folder, or the reason why it cannot be read."
+    """SHA-256 of each file of a folder, or the reason why it cannot be read.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.jpg").write_bytes(b"x")
+    >>> first, second = hash_files(folder, ["a.jpg", "b.jpg"])
+    >>> first[:12], str(second)
+    ('2d711642b726', 'file vanished')
+    """
     found = read_each(folder, paths, max_megabytes)
     return [data if isinstance(data, FacesError) else hashlib.sha256(data).hexdigest() for data in found]
 

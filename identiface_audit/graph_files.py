@@ -122,7 +122,8 @@ def scan_onnx(path: str) -> tuple[list[str], str]:
     tensors = list(graph.initializer)
     for node in graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _ONNX:
-            raise ModelError(f"node {node.name or node.op_type} is {node.op_type!r}, which is not on the list of operators that only compute")
+            kind = ".".join(filter(None, (node.domain, node.op_type)))
+            raise ModelError(f"node {node.name or node.op_type} is {kind!r}, which is not on the list of operators that only compute")
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:
                 raise ModelError(f"node {node.name} holds a graph of its own, which is not loaded")

@@ -28,7 +28,12 @@ class MapLayer(NamedTuple):
 
 @dataclass
 class Graph:
-    "A model as a function of pictures (n, height, width, channels) float32, in the numbers that it was trained on."
+    """A model as a function of pictures (n, height, width, channels) float32, in the numbers that it was trained on.
+
+    >>> bright = Graph((8, 8, 1), None, lambda x: x.mean((1, 2)), None, "sigmoid unit")
+    >>> class_logits(bright.head, bright.raw(np.ones((2, 8, 8, 1)))).tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
+    """
 
     input_shape: tuple[int, int, int]
     activations: Callable[[Any], Any] | None  # -> (n, h, w, k) of the map layer

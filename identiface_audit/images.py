@@ -21,7 +21,12 @@ from .errors import FacesError, one_line
 
 # %% ../nbs/stages/02_images.ipynb #d983d118
 def read_bytes(path: str | Path, max_megabytes: float = 50) -> bytes:
-    "The bytes of one image file; FacesError with the reason where it is gone, empty or too large."
+    """The bytes of one image file; FacesError with the reason where it is gone, empty or too large.
+
+    >>> read_bytes("gone.jpg")
+    Traceback (most recent call last):
+    identiface_audit.errors.FacesError: file vanished
+    """
     if is_address(path):
         found = _fetch([str(path)], max_megabytes)[0]
         if isinstance(found, FacesError):

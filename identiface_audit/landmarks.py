@@ -35,7 +35,13 @@ _PATIENCE = 5  # seconds for a source to answer
 
 
 def cache_folder() -> Path:
-    "Where models and landmarks are kept between audits: IDENTIFACE_CACHE, or the user's cache folder."
+    """Where models and landmarks are kept between audits: IDENTIFACE_CACHE, or the user's cache folder.
+
+    >>> from unittest.mock import patch
+    >>> with patch.dict(os.environ, IDENTIFACE_CACHE="kept"):
+    ...     print(cache_folder())
+    kept
+    """
     return Path(os.environ.get("IDENTIFACE_CACHE") or platformdirs.user_cache_dir("identiface_audit"))
 
 

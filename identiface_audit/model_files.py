@@ -31,7 +31,13 @@ _SECONDS, _MEMORY = 60, 6e9  # of the scan
 
 @dataclass(frozen=True)
 class ModelFile:
-    "A model file that passed the scan, or that the user vouches for (`trusted`)."
+    """A model file that passed the scan, or that the user vouches for (`trusted`).
+
+    >>> from identiface_audit.synthetic import demo_model
+    >>> found = scan_model(demo_model(), trust=True)
+    >>> found.format, found.trusted, found.sha256 == hashlib.sha256(demo_model().read_bytes()).hexdigest()
+    ('keras', True, True)
+    """
 
     path: Path
     format: str  # one of FORMATS
@@ -82,7 +88,12 @@ def _identify(path):
 
 # %% ../nbs/stages/04_model_files.ipynb #a7872c7c
 def scan_here(path: str, format: str) -> dict:
-    "The scan of one format in this process; `scan_model` runs it in another. Raises ModelError for what it does not let pass."
+    """The scan of one format in this process; `scan_model` runs it in another. Raises ModelError for what it does not let pass.
+
+    >>> from identiface_audit.synthetic import demo_model
+    >>> scan_here(str(demo_model()), "keras")["layers"][-2:]
+    ['Dense', 'Functional']
+    """
     try:
         if format in ("keras", "h5"):
             config, made_by = (scan_keras if format == "keras" else scan_h5)(path)

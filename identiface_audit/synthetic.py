@@ -26,7 +26,12 @@ _RACES = ("White", "Black", "Asian", "Indian", "Other")
 
 @dataclass(frozen=True)
 class Plant:
-    "On a share `rate` of the faces of `group` (FEMALE, MALE, or None for both) the cue of `region` is the other gender's."
+    """On a share `rate` of the faces of `group` (FEMALE, MALE, or None for both) the cue of `region` is the other gender's.
+
+    >>> _, table = draw_faces(20, size=32, plant=Plant("lips", "FEMALE", rate=1.0))
+    >>> table.groupby("true_gender")["planted"].mean().to_dict()
+    {'FEMALE': 1.0, 'MALE': 0.0}
+    """
 
     region: str
     group: str | None = None

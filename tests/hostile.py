@@ -565,7 +565,7 @@ def _onnx(folder, data):
     return folder / "model.onnx"
 
 
-@case("'Payload', which is not on the list")
+@case("'evil.Payload', which is not on the list")
 def onnx_operator_of_its_own(folder, marker):
     from onnx import helper
 
