@@ -16,8 +16,7 @@ demo: setup
 	$(BIN)/identiface-audit demo --out identiface-demo
 
 test: setup check lessons
-	$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Code style and types; that notebooks are clean is a test.
 check: setup

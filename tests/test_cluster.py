@@ -23,8 +23,6 @@ from identiface_audit.errors import AuditError, StoreError
 from identiface_audit.store import Store
 from identiface_audit.synthetic import demo_model
 
-pytestmark = pytest.mark.alone
-
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
 

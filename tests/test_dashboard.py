@@ -22,8 +22,6 @@ import psutil
 import pytest
 from browser import ROOT, chromium, find_chromium, free_port, variant, watch
 
-pytestmark = pytest.mark.alone
-
 pytest.importorskip("voila")
 needs_browser = pytest.mark.skipif(not find_chromium(), reason="needs Chromium or Chrome")
 VERSIONS = {"jupyter.widget.control": "1.0.0", "jupyter.widget": "2.1.0"}  # protocols

@@ -22,8 +22,6 @@ from identiface_audit.errors import StoreError
 from identiface_audit.store import LandmarkCache, Store
 from identiface_audit.synthetic import demo_model
 
-pytestmark = pytest.mark.alone
-
 KILLS = int(os.environ.get("IDENTIFACE_KILLS", 20))
 
 

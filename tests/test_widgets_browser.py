@@ -10,7 +10,6 @@ from browser import ROOT, chromium, find_chromium, lab, notebook, voila, watch
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.alone,
     pytest.mark.skipif(find_chromium() is None, reason="no chromium, chromium-browser or google-chrome is installed"),
 ]
 STATIC = ROOT / "identiface_audit" / "static"
