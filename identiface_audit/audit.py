@@ -70,6 +70,14 @@ class Audit:
     """A finished audit, read from its folder; needs neither TensorFlow nor MediaPipe.
 
     Raises StoreError where the folder holds no finished audit.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> found = Audit(example_audit().folder)
+    >>> len(found.faces()), found.array("heatmap").shape
+    (60, (60, 48, 48))
+    >>> wrong = found.take(np.flatnonzero(found.index["wrong"]), ["true_gender", "predicted_gender"]).to_pylist()
+    >>> len(wrong), sum(face["true_gender"] == "FEMALE" for face in wrong)
+    (16, 11)
     """
 
     def __init__(self, folder: str | Path):

@@ -263,7 +263,11 @@ def run_shards_on(
 
 # %% ../nbs/stages/17_cluster.ipynb #5b23079b
 def import_distributed() -> Any:
-    "`distributed`; AuditError, in one line, where it is not installed."
+    """`distributed`; AuditError, in one line, where it is not installed.
+
+    >>> import_distributed().Client.__name__
+    'Client'
+    """
     try:
         import distributed
     except ImportError:

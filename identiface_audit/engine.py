@@ -72,7 +72,16 @@ def model_identity(classifier: Classifier, settings: Settings) -> dict:
 
 
 def maps_notice(classifier: Classifier, settings: Settings) -> list[str]:
-    "Lines for the user: where the maps that were asked for cannot be had, and where the model's own input layers are at odds with scale."
+    """Lines for the user: where the maps that were asked for cannot be had, and where the model's own input layers are at odds with scale.
+
+    >>> from identiface_audit.classifiers import function_classifier
+    >>> from identiface_audit.settings import load_settings
+    >>> mean = function_classifier(lambda x: np.stack([-x.mean((1, 2, 3)), x.mean((1, 2, 3))], 1), (8, 8, 1), ["FEMALE", "MALE"])
+    >>> maps_notice(mean, load_settings(method="gradcam"))[0].partition(":")[0]
+    'gradcam maps cannot be made, and stay empty'
+    >>> maps_notice(mean, load_settings(method="none"))
+    []
+    """
     lines = []
     if settings.method not in ("none", *classifier.map_methods):
         can = f"{' and '.join(classifier.map_methods)} can (layer {classifier.map_layer})" if classifier.map_methods else "no other can"
@@ -86,13 +95,24 @@ def maps_notice(classifier: Classifier, settings: Settings) -> list[str]:
 
 # %% ../nbs/stages/17_engine.ipynb #d0bbae7f
 def read_plan(faces: str | Path, input_shape: tuple[int, int, int], landmarker: str, settings: Settings) -> ReadPlan:
-    "How faces are read for a model with `input_shape`."
+    """How faces are read for a model with `input_shape`.
+
+    >>> from identiface_audit.settings import load_settings
+    >>> plan = read_plan("faces", (48, 48, 1), "face_landmarker.task", load_settings(framing="pad:1.8", min_side=20))
+    >>> plan.framing, plan.min_side
+    ('pad:1.8', 20)
+    """
     limits = settings.max_megabytes, settings.max_megapixels, settings.min_side
     return ReadPlan(str(faces), input_shape, landmarker, *limits, settings.framing)
 
 
 def reads_anew(settings: Settings) -> bool:
-    "Whether known landmarks are of no use: who cuts the face out needs them while it reads."
+    """Whether known landmarks are of no use: who cuts the face out needs them while it reads.
+
+    >>> from identiface_audit.settings import load_settings
+    >>> [reads_anew(load_settings(framing=framing)) for framing in ("plain", "landmarks:1.4")]
+    [False, True]
+    """
     return settings.framing.startswith("landmarks")
 
 
@@ -213,7 +233,11 @@ def run_shards(
 
 
 def say_lost(lost: list[list[str]], say: Callable[[str], None]) -> None:
-    "One line for the faces [path, reason] of one shard that were lost under way; none where there are none."
+    """One line for the faces [path, reason] of one shard that were lost under way; none where there are none.
+
+    >>> say_lost([["a.jpg", "file vanished"], ["b.jpg", "file vanished"]], print)
+    rejected under way: a.jpg: file vanished, and 1 more
+    """
     if lost:
         more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
         say(f"rejected under way: {lost[0][0]}: {lost[0][1]}{more}")

@@ -110,7 +110,10 @@ def sanity_check(
     if says:
         out["sentence"] = f"The {method} maps fail the sanity gate: {'; '.join(says)}. Read them as pictures of the face, not as evidence about the model."
     elif out["passed"]:
-        out["sentence"] = f"The {method} maps pass the sanity gate: they change with the model's weights, and fit the hidden regions better than edges or chance do."
+        good = ["change with the model's weights"] if left is not None else []
+        good += ["fit the hidden regions better than edges or chance do"] if "agrees_with_hidden_regions" in out else []
+        rest = "" if len(good) > 1 else "; its weights cannot be shuffled" if left is None else "; no region was hidden to compare them with"
+        out["sentence"] = f"The {method} maps pass {'half of ' if rest else ''}the sanity gate: they {', and '.join(good)}{rest}."
     return out
 
 

@@ -69,7 +69,14 @@ def hidden_columns(
 
 def picture_columns(read: FacesRead) -> dict[str, pa.Array]:
     """`brightness` (mean grey, 0 to 1), `sharpness` (standard deviation of the Laplacian, in grey levels of 1) of what the model sees, and
-    `face_size` (height of the face oval as a share of the picture's; null without landmarks)."""
+    `face_size` (height of the face oval as a share of the picture's; null without landmarks).
+
+    >>> read = FacesRead.blank(2, (8, 8, 1))  # black
+    >>> read.pixels[1, :, 4:] = 255  # an edge down the middle
+    >>> found = picture_columns(read)
+    >>> found["brightness"].to_pylist(), found["face_size"].to_pylist(), found["sharpness"][1].as_py() > found["sharpness"][0].as_py()
+    ([0.0, 0.5], [None, None], True)
+    """
     grey = read.pixels.mean(3) / np.float32(255)
     height = np.ptp(read.landmarks[:, FACE_OVAL, 1], axis=1)
     edges = laplace(grey, axes=(1, 2))
@@ -174,7 +181,12 @@ def explain(
 
 
 def array_of(table: pa.Table, column: str, shape: Sequence[int]) -> np.ndarray:
-    """A column of fixed-size lists or bytes as one array (n, *shape); NaN where a row has none."""
+    """A column of fixed-size lists or bytes as one array (n, *shape); NaN where a row has none.
+
+    >>> table = pa.table({"size": pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))})
+    >>> array_of(table, "size", (2,)).tolist()
+    [[1.0, 2.0], [nan, nan]]
+    """
     rows = table[column].combine_chunks()
     rows = rows.chunk(0) if isinstance(rows, pa.ChunkedArray) else rows
     n, start = len(rows), rows.offset

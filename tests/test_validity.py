@@ -7,7 +7,7 @@ import pytest
 
 from identiface_audit.attention import top_region
 from identiface_audit.audit import audit
-from identiface_audit.classifiers import load_classifier
+from identiface_audit.classifiers import function_classifier, load_classifier
 from identiface_audit.images import fit
 from identiface_audit.planted import Suite, draw_pool, fresh_copy, small_network, train
 from identiface_audit.report import write_report
@@ -109,6 +109,10 @@ def test_gate_fails_maps_that_name_nothing_and_passes_those_that_fit(demo):
     assert share["map"]["value"] > 0.8 and share["p_value"] < 0.05 and share["chance"]["p_value"] >= 0.05
     assert not one_sided["passed"] and "chance on" in one_sided["sentence"]
     assert sanity_check(demo, images[:0], targets[:0], "gradcam", maps[:0], masks[:0], hidden[:0], None)["passed"] is None
+    nothing_hidden = sanity_check(demo, images, targets, "gradcam++", maps, masks, hidden, None)
+    assert nothing_hidden["passed"] and "half of" in nothing_hidden["sentence"] and "fit the hidden" not in nothing_hidden["sentence"]
+    no_weights = sanity_check(function_classifier(lambda x: x.mean((1, 2)) * [[1.0, -1.0]], demo.input_shape, CLASSES), images, targets, "gradcam++", maps, masks, hidden, hidden)
+    assert no_weights["passed"] and "half of" in no_weights["sentence"] and "change with" not in no_weights["sentence"]
 
 
 def test_edges_know_no_model():
