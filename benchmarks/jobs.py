@@ -41,7 +41,7 @@ def audit(faces, model, out, landmarker, limit=None, cores=None, processes=0, af
     if cores:
         os.sched_setaffinity(0, range(cores))
     from identiface_audit.audit import audit
-    from identiface_audit.cluster import connect
+    from identiface_audit.crew import connect
     from identiface_audit.settings import load_settings
 
     first, last = {}, {}
@@ -201,7 +201,7 @@ def scheduling(n, processes, size=256):
     "Shards that hold `size` rows and no work, through as many hands as real ones: milliseconds a shard, memory of client and scheduler together."
     import pandas as pd
 
-    from identiface_audit.cluster import Crew, Task, connect
+    from identiface_audit.crew import Crew, Task, connect
 
     columns = {"image_path": [f"30_1_2_{i:017d}.jpg" for i in range(size)], "sha256": [f"{i:064x}" for i in range(size)], "age": [30] * size}
     shard = pd.DataFrame(columns | {"true_gender": ["FEMALE"] * size, "race": ["Asian"] * size, "duplicate_of": [None] * size})

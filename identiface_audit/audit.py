@@ -176,7 +176,8 @@ def audit(
     store, seconds, crew = Store(out), Counter[str](), None
     name, model_sha256 = _identity(model)
     if client is not None:
-        from identiface_audit.cluster import Crew, new_job, place_all_on, run_shards_on
+        from identiface_audit.cluster import new_job, place_all_on, run_shards_on
+        from identiface_audit.crew import Crew
 
         if not isinstance(model, ModelFile):
             raise ModelError("on a cluster the model is a file or an address, which every worker loads for itself")

@@ -71,7 +71,7 @@ def _finish(audit, show_faces=True):
 def _client(address):
     if address is None:
         return contextlib.nullcontext()
-    from identiface_audit.cluster import connect
+    from identiface_audit.crew import connect
 
     return connect(address)
 

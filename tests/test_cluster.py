@@ -17,7 +17,7 @@ import pytest
 from processes import SHARD, finish, needs_proc, session, settings, stamps, start, until, until_written
 from processes import assert_same as assert_same_rows
 
-from identiface_audit import cluster
+from identiface_audit import crew
 from identiface_audit.audit import Audit, audit
 from identiface_audit.errors import AuditError, StoreError
 from identiface_audit.store import Store
@@ -138,11 +138,11 @@ def test_workers_that_nobody_restarts(faces, whole, tmp_path):
 
 def test_a_scheduler_without_workers(monkeypatch):
     "It says so, and goes on when there is one."
-    monkeypatch.setattr(cluster, "_NOTICE", 1)
+    monkeypatch.setattr(crew, "_NOTICE", 1)
     with processes(0) as client:
         said = []
-        crew = cluster.Crew(client, lambda line: (said.append(line), client.cluster.scale(1)))
-        assert crew.once(abs, -3) == 3
+        ours = crew.Crew(client, lambda line: (said.append(line), client.cluster.scale(1)))
+        assert ours.once(abs, -3) == 3
         assert said == [f"the scheduler {client.scheduler.address} has had no worker for 1 s; the audit goes on as soon as it has one"]
 
 
@@ -351,10 +351,9 @@ def test_without_the_extra(tmp_path, missing, arguments, words):
 
 @pytest.mark.parametrize("address", ["local:none", "local:0", "nowhere", "strange://10.0.0.1:1", "tcp://127.0.0.1:9"])
 def test_bad_addresses(address, faces, tmp_path, capsys, monkeypatch):
-    from identiface_audit import cluster
     from identiface_audit.cli import main
 
-    monkeypatch.setattr(cluster, "_ANSWER", 0.5)
+    monkeypatch.setattr(crew, "_ANSWER", 0.5)
     assert main(["run", "--faces", str(faces), "--model", str(demo_model()), "--out", str(tmp_path), "--cluster", address]) == 3
     said = capsys.readouterr().err
     assert said.startswith(f"identiface-audit: {address}: ") and said.count("\n") == 1, said

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "entrances": "cli dashboard visitors",
     "views": "plots tables report exports widgets",
-    "the audit": "audit engine cluster tasks shards workers store locks index summary tally findings calibration sanity planted validity examples",
+    "the audit": "audit engine cluster crew tasks shards workers store locks index summary tally findings calibration sanity planted validity examples",
     "stages": "faces images framing classifiers model_files keras_files legacy_configs graph_files sandbox graphs keras_graphs frozen_graphs saliency "
     "occlusion attention activation landmarks regions fairness evidence regional_gap slices verdict synthetic",
     "ground": "settings errors batches addresses",
