@@ -105,6 +105,14 @@ def serve(folder: str | Path, settings: DashboardSettings, port: int = 8866, ip:
     """Show the finished audits in `folder` until it is stopped; gives the server's exit code.
 
     Raises StoreError where there is no finished audit, AuditError where Voilà is not installed.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> from identiface_audit.settings import load_dashboard_settings
+    >>> try:
+    ...     serve(example_audit().folder.parent / "faces", load_dashboard_settings())
+    ... except StoreError as error:
+    ...     print(str(error).split("faces: ")[1])
+    no finished audit (audit.json) in it or up to three folders below
     """
     from importlib.util import find_spec
 

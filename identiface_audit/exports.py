@@ -50,6 +50,13 @@ def write_csv(
 
     Cells that a spreadsheet would run as a formula begin with an apostrophe. Written piece by piece, so that any number of faces fits in memory;
     `progress` is called with how many are written and may raise to stop, which leaves no file.
+
+    >>> import tempfile
+    >>> from identiface_audit.examples import example_audit
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = pd.read_csv(write_csv(example_audit(), Path(folder) / "faces.csv", rows=[5, 6, 13], named=False))
+    >>> len(table), table["true_gender"][0], table["predicted_gender"][0], "image_path" in table
+    (3, 'MALE', 'FEMALE', False)
     """
     hidden = _LARGE if named else (*_LARGE, "image_path", "sha256", "duplicate_of")
     path = at(path)

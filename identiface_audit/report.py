@@ -109,6 +109,11 @@ def example_faces(audit: Audit, n: int = 10) -> tuple[list[np.ndarray], list[str
     heatmaps (k, height, width) uint8, boxes).
 
     Boxes are activation boxes with the region they were kept for.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> pictures, titles, maps, boxes = example_faces(example_audit(), 3)
+    >>> pictures[0].shape, titles[0], maps.shape, len(boxes)
+    ((48, 48, 1), 'MALE taken for FEMALE', (3, 48, 48), 3)
     """
     wrong, shape = np.flatnonzero(audit.index["wrong"])[:_TRIED], tuple(audit.summary["model"]["input_shape"])
     pictures, rows = [], list[int]()
@@ -189,6 +194,13 @@ def write_report(audit: Audit, path: str | Path | None = None, show_faces: bool 
     """Write the audit as one offline HTML file, `report.html` in its folder unless `path` says otherwise.
 
     With `show_faces` ten misclassified faces are shown, where their files are still there, and a grid of up to 200 faces that needs no kernel.
+
+    >>> import tempfile
+    >>> from identiface_audit.examples import example_audit
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = write_report(example_audit(), Path(folder) / "report.html", show_faces=False).read_text(encoding="utf-8")
+    >>> "<title>Audit of demo_gender.keras</title>" in page, "FEMALE: 63.3% of 30 are recognised" in page, "Misclassified faces" in page
+    (True, True, False)
     """
     path = at(path) if path else audit.folder / "report.html"
     s, blocks = audit.summary, []

@@ -16,7 +16,7 @@ from typing import Any
 from jupyter_server._tz import utcnow
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
-from tornado.web import HTTPError
+from tornado.web import Finish, HTTPError
 from traitlets import Int
 
 # %% ../nbs/views/04_visitors.ipynb #5639188c
@@ -96,7 +96,8 @@ class VisitorConnection(ZMQChannelsWebsocketConnection):
         "Refuse who does not name the protocol."
         named = self.websocket_handler.request.headers.get("Sec-WebSocket-Protocol", "")
         if PROTOCOL not in (part.strip() for part in named.split(",")):
-            raise HTTPError(400, reason="Unknown protocol")
+            self.websocket_handler.set_status(400, "Unknown protocol")
+            raise Finish  # an HTTPError asks for a template that Voilà lacks, and fills the log with it
         await super().prepare()
 
     def handle_incoming_message(self, incoming_msg: Any) -> None:

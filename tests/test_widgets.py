@@ -352,7 +352,7 @@ def test_an_audit_is_run_cancelled_and_resumed(faces, tmp_path, monkeypatch):
     app = AuditApp()
     panel = app.run
     panel.go.click()
-    assert "Say first where faces and model and out are" in app.border.message.value
+    assert "Say first where faces and model and audit are" in app.border.message.value
     panel.faces.value, panel.model.value, panel.out.value = str(faces), str(demo_model()), str(tmp_path / "audit")
     panel.go.click()
     assert not app.border.message.value and panel.go.disabled and not panel.stop.disabled

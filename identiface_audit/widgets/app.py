@@ -36,7 +36,14 @@ def _field(label, value="", hint="", width="98%"):
 
 
 class RunPanel(w.VBox):
-    "Choose faces and model, run, stop, go on. `finished` is called with the folder of a finished audit."
+    """Choose faces and model, run, stop, go on. `finished` is called with the folder of a finished audit.
+
+    >>> border = Border()
+    >>> panel = RunPanel(border, finished=print, model="model.keras")
+    >>> panel.go.click()
+    >>> border.message.value
+    '<div class="idf-message" role="alert">Say first where faces and audit are.</div>'
+    """
 
     def __init__(self, border: Border, finished: Any, faces: str = "", model: str = "", out: str = "", classes: str = "FEMALE,MALE"):
         self._border, self._finished, self._job, self._count = border, finished, None, ""
@@ -63,7 +70,7 @@ class RunPanel(w.VBox):
     def start(self) -> None:
         "Run the audit, or go on with one that was stopped."
         fields = {"faces": self.faces.value.strip(), "model": self.model.value.strip(), "out": self.out.value.strip()}
-        missing = [name for name, value in fields.items() if not value]
+        missing = [{"out": "audit"}.get(name, name) for name, value in fields.items() if not value]
         if missing:
             return self._border.say(f"Say first where {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}.")
         self.go.disabled, self.stop.disabled = True, False
@@ -108,7 +115,15 @@ _LINK_BYTES = 12_000_000
 
 
 def download(path: Path, kind: str) -> str:
-    "HTML with a link that holds the file, or its name where it is too large for that."
+    """HTML with a link that holds the file, or its name where it is too large for that.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "ages.csv"
+    ...     size = file.write_bytes(b"30")
+    ...     print(download(file, "text/csv").split(" (also")[0])
+    <a download="ages.csv" href="data:text/csv;base64,MzA=">ages.csv</a>
+    """
     if path.stat().st_size > _LINK_BYTES:
         return f"written to {escape(str(path))}"
     data = base64.b64encode(path.read_bytes()).decode()
@@ -172,6 +187,16 @@ class AuditApp(w.VBox):
     """The viewers of `audit` (or the folder of one) as linked tabs, and a tab that makes audits. Without `audit` only that tab.
 
     `folder` of faces to begin with; `faces` show, blur or hide; `model` its file, to compare map methods; `run` False leaves out the tab that makes audits.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> app = AuditApp(example_audit())
+    >>> app.show("Predictions")
+    >>> app.viewers["Predictions"].matrix.click(0, "MALE")
+    >>> app.shown.value, app.grid.total
+    ('Shown: FEMALE taken for MALE (11)', 11)
+    >>> app.viewers["Faces"].gender.value = "MALE"
+    >>> app.shown.value, app.viewers["Predictions"].rates.rows[0]["faces"]["text"]
+    ('Shown: MALE (30)', '30')
     """
 
     def __init__(self, audit: Audit | str | Path | None = None, *, folder: str | Path = "", faces: str = "show", model: str | Path | None = None, run: bool = True):

@@ -23,7 +23,19 @@ from .viewer import Viewer
 
 # %% ../../nbs/widgets/09_bias_viewer.ipynb #3ef3b22b
 class BiasViewer(Viewer):
-    "The bias table, the overall score beside what chance gives, and the same as a plot."
+    """The bias table, the overall score beside what chance gives, and the same as a plot.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> viewer = BiasViewer(example_audit())
+    >>> viewer.table.rows[2]["region"]["v"], viewer.table.rows[2]["p_FEMALE"]["text"]
+    ('nose', '0.182 [0.051, 0.477]')
+    >>> viewer.table.click(2, "hit_FEMALE")
+    >>> viewer.choice.words(), viewer.grid.total
+    ('FEMALE, misclassified, nose', 2)
+    >>> viewer.choice.filter = {"outcome": "recognised"}
+    >>> viewer.table.rows[2]["p_FEMALE"]["text"]
+    '–'
+    """
 
     title = "Bias"
     groups = ("FEMALE", "MALE")

@@ -51,7 +51,13 @@ def _rate(group):
 
 
 def overview(summaries: dict[str, dict]) -> Table:
-    "One row an audit of `summaries` {name: audit.json}: faces, mistakes, recall by group, gap, what the verdict names."
+    """One row an audit of `summaries` {name: audit.json}: faces, mistakes, recall by group, gap, what the verdict names.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> row = overview({"drawn": example_audit().summary}).rows[0]
+    >>> row["wrong"]["text"], row["FEMALE"]["text"], row["named"]
+    ('16', '0.633 [0.455, 0.781]', 'none')
+    """
     groups = list(dict.fromkeys(g for s in summaries.values() for g in s["groups"]))
     columns = [column("audit", "audit", "text", head=True), column("model", "model", "text"), column("faces", "faces"), column("wrong", "misclassified")]
     columns += [column(g, f"{g} recognised", domain=(0, 1), stack=True, help="share with Wilson's 95 % interval") for g in groups]
@@ -108,7 +114,14 @@ def comparison(first: dict, second: dict, names: Sequence[str]) -> Table:
 
 
 def differing(first: dict, second: dict, names: Sequence[str]) -> Table:
-    "The settings in which two `audit.json` differ. Paths are not shown."
+    """The settings in which two `audit.json` differ. Paths are not shown.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> first = example_audit().summary
+    >>> second = first | {"settings": first["settings"] | {"percentile": 95.0, "landmarker": "/home/me/face.task"}}
+    >>> differing(first, second, ["old", "new"]).rows
+    [{'what': 'percentile', 'a': '90.0', 'b': '95.0'}]
+    """
     hidden, rows = {"landmarker"}, []
     a, b = (s["settings"] | {"model": s["model"]["file"], "faces": s["n_faces"]} for s in (first, second))
     for key in dict.fromkeys([*a, *b]):
@@ -215,6 +228,12 @@ def public_dashboard(folder: str | Path = ".", start: Callable[..., threading.Th
     """The dashboard that `dashboard.json` in `folder` describes: {audits: {name: folder}, title, show_faces}, as `identiface-audit serve` writes it.
 
     Without that file, the audits in `folder`.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> page = public_dashboard(example_audit().folder.parent)
+    >>> page.view.value = "One audit"
+    >>> list(page.audits), page.page.children[0].grid.total
+    (['audit'], 60)
     """
     file = Path(folder) / CONFIG
     config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"audits": find_audits(folder), "title": "Face audits", "show_faces": "show"}

@@ -58,7 +58,18 @@ _FLAGS = {"wrong": "wrong", "unseen": "seen", "empty": "map_empty", "copies": "c
 
 
 class FacesViewer(Viewer):
-    "Counts by group, filters, rejected files."
+    """Counts by group, filters, rejected files.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> viewer = FacesViewer(example_audit())
+    >>> viewer.gender.value, viewer.outcome.value = "FEMALE", "misclassified"
+    >>> viewer.choice.words(), viewer.grid.total, viewer.counts.rows[0]["faces"]["text"]
+    ('FEMALE, misclassified', 11, '11')
+    >>> viewer.everyone.click()
+    >>> viewer.counts.click(1, "wrong")
+    >>> viewer.grid.notice, len(viewer.choice.rows)
+    ('MALE, misclassified', 5)
+    """
 
     title = "Faces"
 

@@ -44,7 +44,11 @@ def _order(rows):
 
 
 def read_static(name: str) -> str:
-    "A file of `identiface_audit/static` as text."
+    """A file of `identiface_audit/static` as text.
+
+    >>> read_static("theme.css").split(" {")[0]
+    '.idf-grid, .idf-table'
+    """
     return (_STATIC / name).read_text(encoding="utf-8")
 
 
@@ -52,6 +56,14 @@ class FaceGrid(anywidget.AnyWidget):
     """All faces of `audit`, or those of `rows`, as a grid that is quick at any number.
 
     `faces` show, blur or hide. `selected` is a synced trait; `layers` are some of `LAYERS`; `active` opens one face magnified.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> grid = FaceGrid(example_audit(), layers=["faces", "kept"])
+    >>> grid.total
+    60
+    >>> grid.rows = [3, 1, 4]  # these faces, in this order
+    >>> grid.total, np.frombuffer(grid.order, "<i4").tolist()
+    (3, [3, 1, 4])
     """
 
     _esm = read_static("grid.js")
@@ -135,7 +147,14 @@ class FaceGrid(anywidget.AnyWidget):
 
 # %% ../../nbs/widgets/00_grid.ipynb #07389318
 def contact_sheet(pages: FacePages, rows: Sequence[int], columns: int = 6, side: int = 96) -> bytes:
-    "A JPEG of a few faces with map and boxes, for places where nothing runs; empty where there is no face."
+    """A JPEG of a few faces with map and boxes, for places where nothing runs; empty where there is no face.
+
+    >>> from PIL import Image
+    >>> from identiface_audit.examples import example_audit
+    >>> sheet = contact_sheet(FacePages(example_audit()), range(5), columns=3, side=60)
+    >>> Image.open(io.BytesIO(sheet)).size
+    (192, 128)
+    """
     from PIL import Image, ImageDraw
 
     if not len(rows):

@@ -35,7 +35,16 @@ _KEPT_BYTES = 80e6  # heatmaps of one chunk are kept where they are no larger
 
 
 class Live:
-    "The maps of `rows` of an audit, placed with any settings. Equal to `shards.place`, face by face."
+    """The maps of `rows` of an audit, placed with any settings. Equal to `shards.place`, face by face.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> audit = example_audit()
+    >>> live, settings = Live(audit, [5, 6, 13], region_set("eight")), saved_settings(audit)
+    >>> bool((live.columns(settings)[:, 2] == audit.index["region_nose"][[5, 6, 13]]).all())
+    True
+    >>> live.columns(settings.replace(rule="mass")).sum(1).tolist()  # one region each
+    [1, 1, 1]
+    """
 
     def __init__(self, audit: Audit, rows: Sequence[int], regions: dict[str, list[int]]):
         model, table = audit.summary["model"], audit.take(rows, ["cam", "landmarks"])
@@ -68,7 +77,11 @@ class Live:
 
 # %% ../../nbs/widgets/05_live.ipynb #f503372d
 def bias_columns(groups: Sequence[str]) -> list[dict]:
-    "Columns of the bias table for two groups."
+    """Columns of the bias table for two groups.
+
+    >>> [column["label"] for column in bias_columns(["FEMALE", "MALE"])][1:4]
+    ['FEMALE looked there', 'MALE looked there', 'FEMALE − MALE']
+    """
     shares = [column(f"p_{g}", f"{g} looked there", domain=(0, 1), stack=True, help=f"of misclassified {g} faces with landmarks; Wilson's interval") for g in groups]
     return [
         column("region", "region", "text", head=True),
@@ -205,7 +218,12 @@ class LiveViewer(Viewer):
 
 
 def saved_settings(audit: Audit) -> Settings:
-    "The settings of a finished audit; those that this version does not know are left out."
+    """The settings of a finished audit; those that this version does not know are left out.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> saved_settings(example_audit()).percentile
+    90.0
+    """
     defaults = load_settings()
     return defaults.replace(**{k: v for k, v in audit.summary["settings"].items() if k in defaults.as_dict()})
 

@@ -43,7 +43,13 @@ def thumbnail(image: np.ndarray, side: int, faces: str = "show") -> bytes:
 
 # %% ../../nbs/widgets/00_pages.ipynb #90e55460
 def seen_picture(audit: Audit, path: str, frame: Sequence[float] | None = None) -> np.ndarray:
-    "What the model saw of one face, RGB at full size (height, width, 3); FacesError with the reason where it cannot be read."
+    """What the model saw of one face, RGB at full size (height, width, 3); FacesError with the reason where it cannot be read.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> audit = example_audit()
+    >>> seen_picture(audit, audit.take([0], ["image_path"])["image_path"][0].as_py()).shape
+    (200, 200, 3)
+    """
     image = decode(read_bytes(below(audit.summary["faces_folder"], path)))
     if frame is None:
         return image
@@ -84,6 +90,12 @@ class FacePages:
     `faces` show, blur or hide: what becomes of pictures, and whether file names are told. `settings` places boxes anew.
     `replaced` {row: (heatmap (height, width) uint8, boxes, regions)} stands in for what the audit holds.
     Where strangers look on, `public` is set on the class: no file name is told then, nor an error's words.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> pages = FacePages(example_audit(), faces="hide")
+    >>> message, (pictures, maps, points) = pages.answer([3, 5], side=96)
+    >>> [face["name"] for face in message["faces"]], len(pictures), len(maps)
+    (['face 4', 'face 6'], 0, 4608)
     """
 
     public = False

@@ -21,7 +21,12 @@ from .viewer import Viewer, dropdown
 
 # %% ../../nbs/widgets/04_predictions_viewer.ipynb #14d17a39
 def figure_image(figure: "plots.Figure", alt: str) -> w.HTML:
-    "A matplotlib figure as a picture with words for who cannot see it."
+    """A matplotlib figure as a picture with words for who cannot see it.
+
+    >>> figure = plots.confusion_matrix(["A", "B"], ["A", "A"], ["A", "B"])
+    >>> figure_image(figure, "Counts of A & B").value.split(" style")[0]
+    '<img alt="Counts of A &amp; B"'
+    """
     import base64
     from html import escape
 
@@ -40,7 +45,16 @@ _RATES = [
 
 
 class PredictionsViewer(Viewer):
-    "Confusion matrix, rates by group, confidence."
+    """Confusion matrix, rates by group, confidence. A click on a number shows its faces.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> viewer = PredictionsViewer(example_audit())
+    >>> viewer.matrix.rows[0]["MALE"]["text"].split(), viewer.rates.rows[0]["recall"]["text"]
+    (['11', '36.7%'], '0.633 [0.455, 0.781]')
+    >>> viewer.matrix.click(0, "MALE")
+    >>> viewer.choice.words(), viewer.grid.total
+    ('FEMALE taken for MALE', 11)
+    """
 
     title = "Predictions"
 

@@ -21,7 +21,16 @@ DISTANCES = ("euclidean", "cityblock", "chebyshev", "sqeuclidean", "canberra", "
 
 
 class RegionsViewer(LiveViewer):
-    "Distance, overlap and rule that move; agreement with occlusion where the audit has it."
+    """Distance, overlap and rule that move; agreement with occlusion where the audit has it.
+
+    By the rule `mass` each of the 11 misclassified women is counted for exactly one region; it asks for no distance.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> viewer = RegionsViewer(example_audit())
+    >>> viewer.rule.value = "mass"
+    >>> sum(row["p_FEMALE"]["counts"][0]["v"] for row in viewer.table.rows), viewer.distance.disabled
+    (11, True)
+    """
 
     title = "Regions"
 

@@ -27,7 +27,18 @@ _COMPARED = 12  # faces that are explained by every method
 
 
 class SaliencyViewer(LiveViewer):
-    "Percentile and threshold that move; with `model` (its file) maps of the selected faces by every method."
+    """Percentile and threshold that move; with `model` (its file) maps of the selected faces by every method.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> viewer = SaliencyViewer(example_audit())
+    >>> before = viewer.table.rows
+    >>> viewer.percentile.value, viewer.threshold.value = 50, "li"
+    >>> viewer.state.value, viewer.table.rows == before
+    ('16 misclassified faces with landmarks', False)
+    >>> viewer.back.click()
+    >>> viewer.percentile.value, viewer.threshold.value, viewer.table.rows == before
+    (90.0, 'otsu', True)
+    """
 
     title = "Saliency"
 

@@ -73,6 +73,10 @@ class Table(anywidget.AnyWidget):
         "`call` gets row and column key of a number that is clicked."
         self.on_msg(lambda _, content, buffers: content.get("type") == "click" and call(int(content["row"]), str(content["column"])))
 
+    def click(self, row: int, key: str) -> None:
+        "What a reader's click on the number in column `key` does."
+        self._handle_custom_msg({"type": "click", "row": row, "column": key}, [])
+
     def still(self) -> str:
         "The table as plain HTML."
         texts = [[_text(row.get(c["key"])) for c in self.columns] for row in self.rows]

@@ -28,7 +28,15 @@ _ABSENT = {
 
 
 class ValidityViewer(Viewer):
-    "Coverage, sanity checks, planted truth. `results` is a JSON file of `identiface-audit validate`, if it is not `validation.json` in the audit."
+    """Coverage, sanity checks, planted truth. `results` is a JSON file of `identiface-audit validate`, if it is not `validation.json` in the audit.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> tables = [part for part in ValidityViewer(example_audit()).panel.children if isinstance(part, Table)]
+    >>> [table.caption for table in tables if table.rows][:3]
+    ['How far the faces got, by true gender', 'Sanity of the maps', 'Sanity of the maps: randomised']
+    >>> [table.empty for table in tables if not table.rows]
+    ['Not run here. Make it with: identiface-audit validate --model FILE']
+    """
 
     title = "Validity"
 

@@ -106,6 +106,11 @@ class Border:
     """What a click sets off runs inside; a failure becomes one line in `message`.
 
     Where strangers look on, `public` is set on the class: no line holds a path then, nor what a defect said.
+
+    >>> border = Border()
+    >>> border.button("Divide", lambda: 1 / 0).click()
+    >>> border.message.value.split(">")[1]
+    'This did not work: division by zero (ZeroDivisionError). It is a defect; the log has the details.</div'
     """
 
     public = False
@@ -205,7 +210,12 @@ class Viewer(w.VBox):
 
 # %% ../../nbs/widgets/02_viewer.ipynb #db496080
 def side_by_side(panel: w.Widget, faces: w.Widget) -> w.Widget:
-    "Panel and faces beside each other, one above the other where it is narrow."
+    """Panel and faces beside each other, one above the other where it is narrow.
+
+    >>> panel, around = side_by_side(w.HTML("panel"), w.HTML("faces")).children
+    >>> panel.value, around.children[0].value
+    ('panel', 'faces')
+    """
     around = w.Box([faces])
     around.add_class("idf-faces")
     split = w.Box([panel, around])
@@ -214,7 +224,16 @@ def side_by_side(panel: w.Widget, faces: w.Widget) -> w.Widget:
 
 
 def linked_grid(audit: Audit, choice: Choice, faces: str = "show") -> FaceGrid:
-    "A grid that shows what `choice` leaves; a selection in one is the selection in the other."
+    """A grid that shows what `choice` leaves; a selection in one is the selection in the other.
+
+    >>> from identiface_audit.examples import example_audit
+    >>> audit = example_audit()
+    >>> choice = Choice(audit.index)
+    >>> grid = linked_grid(audit, choice)
+    >>> choice.filter, grid.selected = {"outcome": "misclassified"}, [5]
+    >>> grid.total, grid.notice, choice.selected
+    (16, 'misclassified', [5])
+    """
     grid = FaceGrid(audit, choice.rows, faces)
     t.link((choice, "selected"), (grid, "selected"))
 
