@@ -35,7 +35,13 @@ def count_rows(*columns: Any) -> Counter:
 
 
 def region_counts_of(looked: Counter, n_regions: int) -> dict[str, np.ndarray]:
-    "`looked` of `region_tally` as columns of m different rows: `true`, `predicted`, `there`, `columns` (m, R), and how many `faces` each stands for."
+    """`looked` of `region_tally` as columns of m different rows: `true`, `predicted`, `there`, `columns` (m, R), and how many `faces` each stands for.
+
+    >>> looked = Counter({("FEMALE", "MALE", True, True, False): 3, ("MALE", "MALE", True, False, False): 20})
+    >>> found = region_counts_of(looked, 2)
+    >>> found["columns"].tolist(), found["faces"].tolist()
+    ([[True, False], [False, False]], [3, 20])
+    """
     true, predicted, there, *flags = zip(*looked, strict=True) if looked else [()] * (3 + n_regions)
     columns = np.array(flags, bool).reshape(n_regions, len(looked)).T
     parts = {"true": np.array(true, str), "predicted": np.array(predicted, str), "there": np.array(there, bool)}
@@ -76,7 +82,12 @@ def region_tally(
 
 
 def merge(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    "The tally of the faces of both."
+    """The tally of the faces of both.
+
+    >>> a, b = ({"looked": count_rows(gender)} for gender in (["F", "M"], ["F"]))
+    >>> merge(a, b)["looked"]
+    Counter({('F',): 2, ('M',): 1})
+    """
     return {key: a[key] + b[key] for key in a}
 
 

@@ -37,7 +37,14 @@ _CENTRES = {  # of the cues in a picture of 200 x 200
 
 @dataclass
 class FacePool:
-    "N faces drawn as women and as men; the first `n_train` are for training and have no landmarks."
+    """N faces drawn as women and as men; the first `n_train` are for training and have no landmarks.
+
+    >>> white, black = np.full((1, 48, 48, 1), 255, np.uint8), np.zeros((1, 48, 48, 1), np.uint8)
+    >>> pool = FacePool(female=white, male=black, is_female=np.array([True]), landmarks=np.empty((0, 478, 2)), n_train=1)
+    >>> face = pool.compose(np.array([[region == "lips" for region in CUE_REGIONS]]), slice(1))[0, :, :, 0]
+    >>> face[36, 24].item(), face[22, 30].item()  # on the mouth, on the left eye
+    (255, 0)
+    """
 
     female: np.ndarray  # (N, height, width, channels) uint8
     male: np.ndarray

@@ -44,6 +44,12 @@ class Fill:
     `first` of the true classes in their order. `opinion` (R,): the drops read as those of the lead of `first`, the mean of their medians over
     faces predicted as either class. `bearing` (R,) in [0, 1], how far each region bears on the answer: r⁴, r the correlation of its drops with
     the lead within true classes, 0 if negative.
+
+    >>> drops = np.array([[3.0, 0.1], [2.0, -0.2], [-3.0, 0.1], [-2.0, 0.3]])
+    >>> true, predicted = np.array(list("FMFM")), np.array(list("FMMF"))
+    >>> fill = Fill.of(drops, np.array([2.0, 1.0, -2.0, -1.0]), true, predicted)
+    >>> fill.opinion.round(2).tolist(), fill.bearing.round(2).tolist()
+    ([0.0, 0.03], [0.97, 0.0])
     """
 
     first: str
@@ -62,7 +68,14 @@ class Fill:
 
 
 def contributions(lead_drop: np.ndarray, true: np.ndarray, fill: Fill) -> np.ndarray:
-    "How much each region speaks for each face's true class, the fill's own opinion taken off, (n, R); NaN without landmarks."
+    """How much each region speaks for each face's true class, the fill's own opinion taken off, (n, R); NaN without landmarks.
+
+    Hidden, a region costs every woman 1 and every man -1, whatever is there: only what goes beyond it is the region's.
+
+    >>> fill = Fill("FEMALE", opinion=np.array([1.0]), bearing=np.array([1.0]))
+    >>> contributions(np.array([[3.0], [1.0], [2.0]]), np.array(["FEMALE", "FEMALE", "MALE"]), fill).tolist()
+    [[2.0], [0.0], [3.0]]
+    """
     towards = np.where(np.asarray(true) == fill.first, 1.0, -1.0)[:, None]
     return (lead_drop.astype(np.float64) * towards - fill.opinion) * towards
 

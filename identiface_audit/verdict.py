@@ -45,6 +45,11 @@ def biased_regions(regions: dict, regional_gap: dict) -> list[str]:
     """The regions for which the evidence of a group difference survives correction, strongest first.
 
     `regions` and `regional_gap` as in `audit.json`; an empty `regional_gap` means that no region was hidden.
+
+    >>> lips, nose = ({"p_value": p, "p_holm": 2 * p, "difference": {"value": 0.2}} for p in (0.001, 0.3))
+    >>> maps = {"lips": nose, "nose": lips}  # the maps lie on the nose, yet hiding the lips makes the difference
+    >>> biased_regions(maps, {"lips": {"misled": lips}, "nose": {"misled": nose}}), biased_regions(maps, {})
+    (['lips'], ['nose'])
     """
     rows = {r: v["misled"] for r, v in regional_gap.items()} or regions
     found = [r for r, v in rows.items() if shown(v["p_holm"])]

@@ -45,7 +45,12 @@ class ReadPlan:
 
 @dataclass
 class FacesRead:
-    "n faces as arrays. Rows whose `reason` is not empty were rejected and hold zeros."
+    """n faces as arrays. Rows whose `reason` is not empty were rejected and hold zeros.
+
+    >>> read = FacesRead.join([FacesRead.blank(2, (48, 48, 1)), FacesRead.blank(1, (48, 48, 1), "file vanished")])
+    >>> read.good.tolist(), read.take(read.good).pixels.shape
+    ([True, True, False], (2, 48, 48, 1))
+    """
 
     pixels: np.ndarray  # (n, height, width, channels) uint8
     landmarks: np.ndarray  # (n, 478, 2) float32, NaN where no face was found
