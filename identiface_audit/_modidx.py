@@ -1245,4 +1245,6 @@ d = { 'settings': { 'branch': 'main',
                                           'identiface_audit.workers.detector': ( 'stages/workers.html#detector',
                                                                                  'identiface_audit/workers.py'),
                                           'identiface_audit.workers.read_faces': ( 'stages/workers.html#read_faces',
-                                                                                   'identiface_audit/workers.py')}}}
+                                                                                   'identiface_audit/workers.py'),
+                                          'identiface_audit.workers.refuse_spawned': ( 'stages/workers.html#refuse_spawned',
+                                                                                       'identiface_audit/workers.py')}}}

@@ -19,6 +19,7 @@ from .errors import StoreError, one_line
 from .landmarks import cache_folder
 from .settings import load_settings
 from .synthetic import DEMO_PLANT, DEMO_RELIABILITY, demo_model, write_faces
+from .workers import refuse_spawned
 
 # %% ../nbs/stages/18_examples.ipynb #d31b9bd3
 def _code():
@@ -30,12 +31,13 @@ def example_audit() -> Audit:
     """A finished audit of 60 drawn faces by the model of the package, in `cache_folder()`; made on the first call. Read it, never write to it.
 
     Three faces in ten of the women have men's lips, and lips are what the model goes by: it errs more for women. Raises StoreError where the cache
-    folder cannot be written.
+    folder cannot be written, AuditError in a script that lacks `if __name__ == "__main__":`.
 
     >>> audit = example_audit()
     >>> audit.summary["n_faces"], audit.summary["n_misclassified"]
     (60, 16)
     """
+    refuse_spawned()  # which would wait for the lock that its parent holds
     folder = cache_folder() / "examples" / _code()
     try:
         folder.mkdir(parents=True, exist_ok=True)
