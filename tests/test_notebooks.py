@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "identiface_audit"
@@ -54,6 +55,20 @@ def test_notebook_is_clean_and_opens_with_why(path):
     first, why = ("".join(cell["source"]) for cell in notebook["cells"][:2])
     assert first.startswith("# ") and "\n> " in first and len(first.split("\n\n")) == 2, "title and subtitle, nothing else: nbdev drops the rest"
     assert notebook["cells"][1]["cell_type"] == "markdown" and not why.startswith("#"), "then a cell that says why"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_public_names_have_an_example_that_runs(path):
+    "In the docstring, of a class also in those of its methods, or in a lesson cell of the same notebook."
+    sources = ["".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "code"]
+    exported = [node for text in sources if text.startswith("#| export") for node in ast.parse(text).body]
+    python = TransformerManager().transform_cell  # a lesson may hold `!command`
+    lessons = [ast.parse(python(text)) for text in sources if not text.startswith("#| export") and "#| eval: false" not in text]
+    used = {getattr(node, "id", getattr(node, "attr", None)) for lesson in lessons for node in ast.walk(lesson)}
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    public = [node for node in exported if isinstance(node, kinds) and not node.name.startswith("_")]
+    shown = used | {node.name for node in public if any(">>>" in (ast.get_docstring(n) or "") for n in ast.walk(node) if isinstance(n, kinds))}
+    assert not [node.name for node in public if node.name not in shown]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)

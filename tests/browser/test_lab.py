@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -182,8 +183,15 @@ def number(value):
 
 
 def kernels(lab):
-    with urllib.request.urlopen(f"{lab}/api/kernels") as answer:
-        return json.load(answer)
+    "Those that run; asked again where one is just starting, which Jupyter answers with a 500."
+    for patience in (1, 1, 0):
+        try:
+            with urllib.request.urlopen(f"{lab}/api/kernels") as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError:
+            if not patience:
+                raise
+            time.sleep(patience)
 
 
 def wait_for(check, seconds=30):
