@@ -69,7 +69,8 @@ def _check(settings, regions):
 class Audit:
     """A finished audit, read from its folder; needs neither TensorFlow nor MediaPipe.
 
-    Raises StoreError where the folder holds no finished audit.
+    `summary` is what stands in `audit.json`, `index` a row a face of what faces are filtered and counted by. Raises StoreError where the
+    folder holds no finished audit.
 
     >>> from identiface_audit.examples import example_audit
     >>> found = Audit(example_audit().folder)
