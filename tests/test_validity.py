@@ -1,6 +1,4 @@
-"""Planted truth, small: real drawing, real training, real landmarks, the audit's own functions."""
-
-import json
+"""Planted truth, small: real drawing, real training, real landmarks, the audit's own functions. A round of whole audits is the lesson of *Validity*."""
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from identiface_audit.saliency import class_activation_maps
 from identiface_audit.sanity import edge_maps, sanity_check, shuffled, similarity
 from identiface_audit.settings import load_settings
 from identiface_audit.synthetic import DEMO_PLANT, DEMO_RELIABILITY, demo_model, draw_faces, write_faces
-from identiface_audit.validity import interval_coverage, null_alarms, validate, write_validation
+from identiface_audit.validity import interval_coverage, null_alarms
 
 CLASSES = ["FEMALE", "MALE"]
 
@@ -23,18 +21,6 @@ CLASSES = ["FEMALE", "MALE"]
 @pytest.fixture(scope="module")
 def demo():
     return load_classifier(demo_model(), CLASSES)
-
-
-@pytest.mark.slow
-def test_planted_bias_is_found_and_written(landmarker, tmp_path):
-    found = validate(load_settings(), landmarker, regions=("lips", "left_cheek"), n_train=1000, n_audit=400, epochs=8, audits=40)
-    verdict = found["rows"].query("method.str.contains('verdict')", engine="python")
-    biased = verdict[verdict["group"].isin(["FEMALE", "MALE"])]
-    assert len(biased) == 2 and biased["region_first"].all()
-    assert (biased["top1"] / biased["n_faces"]).min() > 0.8
-    kept = json.loads(write_validation(found, tmp_path / "v.json").read_text())
-    assert [t["target"] for t in kept["targets"]] == [t["target"] for t in found["targets"]]
-    assert {r["rule"] for r in kept["alarms"]} == set(found["alarms"].index)
 
 
 def test_suite_plants_what_it_says():
