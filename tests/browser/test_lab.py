@@ -188,8 +188,8 @@ def kernels(lab):
         try:
             with urllib.request.urlopen(f"{lab}/api/kernels") as answer:
                 return json.load(answer)
-        except urllib.error.HTTPError:
-            if not patience:
+        except urllib.error.HTTPError as error:
+            if error.code != 500 or not patience:
                 raise
             time.sleep(patience)
 
