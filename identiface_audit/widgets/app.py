@@ -69,8 +69,9 @@ class RunPanel(w.VBox):
 
     def start(self) -> None:
         "Run the audit, or go on with one that was stopped."
-        fields = {"faces": self.faces.value.strip(), "model": self.model.value.strip(), "out": self.out.value.strip()}
-        missing = [{"out": "audit"}.get(name, name) for name, value in fields.items() if not value]
+        boxes = {"faces": self.faces, "model": self.model, "out": self.out}
+        fields = {name: box.value.strip() for name, box in boxes.items()}
+        missing = [box.description.lower() for name, box in boxes.items() if not fields[name]]
         if missing:
             return self._border.say(f"Say first where {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}.")
         self.go.disabled, self.stop.disabled = True, False
