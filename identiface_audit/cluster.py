@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from .crew import Crew, Killed, Task, import_distributed
+from .crew import Crew, Killed, Task, on_this_machine
 from .engine import say_lost
 from .errors import AuditError
 from .settings import Settings
@@ -96,5 +96,4 @@ def new_job(
     client: Any, owner: str, faces: str, model: str, out: str, sha256: str, trusted: bool, settings: Settings, regions: dict[str, list[int]]
 ) -> Job:
     "The `Job` of an audit on the workers of `client`; paths as `absolute` gives them."
-    quiet = isinstance(client.cluster, import_distributed().LocalCluster)
-    return Job(faces, model, out, sha256, trusted, owner, settings, regions, versions(), quiet)
+    return Job(faces, model, out, sha256, trusted, owner, settings, regions, versions(), on_this_machine(client))

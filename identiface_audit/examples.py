@@ -19,7 +19,7 @@ from .errors import StoreError, one_line
 from .landmarks import cache_folder
 from .settings import load_settings
 from .synthetic import DEMO_PLANT, DEMO_RELIABILITY, demo_model, write_faces
-from .workers import refuse_spawned
+from .workers import prepare_spawn
 
 # %% ../nbs/stages/18_examples.ipynb #d31b9bd3
 def _code():
@@ -37,7 +37,7 @@ def example_audit() -> Audit:
     >>> audit.summary["n_faces"], audit.summary["n_misclassified"]
     (60, 16)
     """
-    refuse_spawned()  # which would wait for the lock that its parent holds
+    prepare_spawn()  # a spawned process would wait for the lock that its parent holds
     folder = cache_folder() / "examples" / _code()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,7 @@ def test_a_script_on_standard_input_can_read_faces(faces):
 def test_a_script_that_calls_at_once_is_told_so(faces, tmp_path):
     "A spawned process imports the script, which would read faces, and spawn, without an end."
     script = tmp_path / "script.py"
-    script.write_text("from identiface_audit.workers import FaceReaders\nwith FaceReaders(1) as readers: readers._threads.submit(readers._ready_worker).result()\n")
+    script.write_text("from identiface_audit.workers import *\nwith FaceReaders(1) as r: r.collect(r.submit(ReadPlan('.', (8, 8, 1), '', 1, 1, 1), ['a.jpg'], [''], [False]))\n")
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1 and "LandmarkerError: a landmark worker cannot start: it died (exit code 1)" in ended.stderr.splitlines()[-1]
     assert 'AuditError: an audit in a script must stand under `if __name__ == "__main__":`' in ended.stderr

@@ -359,6 +359,15 @@ def test_bad_addresses(address, faces, tmp_path, capsys, monkeypatch):
     assert said.startswith(f"identiface-audit: {address}: ") and said.count("\n") == 1, said
 
 
+def test_a_script_on_standard_input_has_workers():
+    code = """if True:
+        from identiface_audit.crew import Crew, connect
+        with connect("local:1") as client:
+            print(Crew(client).once(abs, -3))"""
+    ended = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "3\n", ended.stderr
+
+
 def test_without_a_cluster_dask_stays_out(tmp_path):
     code = "import sys, identiface_audit.audit, identiface_audit.cli; sys.exit(any(m in sys.modules for m in ('distributed', 'dask', 'fsspec', 'upath')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
